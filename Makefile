@@ -1,0 +1,54 @@
+# Needs nothing but Python 3.11 and make. The first target makes .venv; a second run
+# of any target installs nothing, because the stamps are newer than what they stand for.
+#
+#   make run        the whole job on a bundled example (a window where there is one)
+#   make test       style, types, import contracts, tests
+#   make bench      ratios to one forward pass, beside the targets
+#   make examples   train the bundled examples again
+#   make lint       style and types only
+
+PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),python3)
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+
+# On Linux the default index serves the CUDA build of torch (gigabytes). For the small
+# build: make TORCH_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" run
+TORCH_FLAGS ?=
+
+.PHONY: run test lint bench examples clean
+.DEFAULT_GOAL := run
+
+$(VENV)/torch.stamp: constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	# First and pinned: a plain range would let the resolver take the newest torch of the
+	# index with its CUDA libraries, although a CPU wheel of the pinned version is at hand.
+	$(PIP) $(TORCH_FLAGS) "$$(grep '^torch==' constraints.txt)"
+	touch $@
+
+$(VENV)/install.stamp: $(VENV)/torch.stamp pyproject.toml
+	$(PIP) --editable '.[hf,test]'
+	touch $@
+
+run: $(VENV)/install.stamp
+	$(BIN)/quantscope demo
+
+lint: $(VENV)/install.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: export QT_QPA_PLATFORM = offscreen
+test: lint
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/install.stamp
+	$(BIN)/python tests/benchmarks/spine.py
+
+examples: $(VENV)/install.stamp
+	$(BIN)/python resources/examples/train.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
