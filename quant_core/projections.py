@@ -1,0 +1,155 @@
+"""Projections of weight changes onto output gradients, one number per sample.
+
+For a layer that is linear in its weight, `y = op(x, W)`, and the gradient `g` of some
+scalar with respect to `y`, the change of that scalar under `W + dW` is to first order
+`v = <g, op(x, dW)>` (methods/predicted-error.md). These functions return `v` for
+every sample and every candidate `dW` without looping over candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_GRADIENT_BYTES = 16 << 20
+"""Per-sample gradients formed at a time; more leaves the cache and is slower."""
+
+
+def linear_projections(x: Tensor, g: Tensor, deltas: Tensor) -> Tensor:
+    """Return `v[n, f] = sum_t g[n, t] . (deltas[f] x[n, t])`.
+
+    Two routes to the same number: for one or two positions the candidates are
+    applied to `x`; for more, the per-sample gradient `g^T x` is formed once and
+    multiplied with every candidate, which makes many formats cost hardly more
+    than one.
+
+    Args:
+        x: Inputs `[N, T, in]`.
+        g: Output gradients `[N, T, out]`.
+        deltas: Weight changes `[F, out, in]`.
+
+    Returns:
+        `[N, F]` float32.
+    """
+    n, positions, width = x.shape
+    formats, out, _ = deltas.shape
+    x, g = x.float(), g.float()
+    if positions <= 2:
+        changed = torch.matmul(x.unsqueeze(1), deltas.transpose(1, 2))
+        return torch.einsum("nfto,nto->nf", changed, g)
+    v = torch.empty(n, formats, device=x.device)
+    # [out, in, F]: one small product per output row, all of it cache-sized.
+    stacked = deltas.permute(1, 2, 0)
+    step = max(1, min(n, _GRADIENT_BYTES // (4 * out * width)))
+    buffer = torch.empty(step, out, width, device=x.device)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        gradient = buffer[: stop - start]
+        torch.bmm(g[start:stop].transpose(1, 2), x[start:stop], out=gradient)
+        v[start:stop] = torch.bmm(gradient.transpose(0, 1), stacked).sum(0)
+    return v
+
+
+def embedding_projections(index: Tensor, g: Tensor, deltas: Tensor) -> Tensor:
+    """Return `v[n, f] = sum_t g[n, t] . deltas[f, index[n, t]]`.
+
+    Args:
+        index: Rows looked up, `[N, T]`.
+        g: Output gradients `[N, T, D]`.
+        deltas: Changes of the rows, `[F, rows, D]`.
+
+    Returns:
+        `[N, F]` float32.
+    """
+    g = g.float()
+    return torch.stack([(delta[index] * g).sum((1, 2)) for delta in deltas], dim=1)
+
+
+def conv_projections(
+    x: Tensor,
+    g: Tensor,
+    deltas: Tensor,
+    *,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """Return `v[n, f] = <g[n], conv(x[n], deltas[f])>`.
+
+    Patches of `x` turn the convolution into a linear layer over the patch, so the
+    per-sample weight gradient is `g` times the unfolded input. A transposed
+    convolution is the adjoint of a convolution: call with `x` and `g` exchanged.
+
+    Args:
+        x: Inputs `[N, C, *size]` with one, two or three spatial axes.
+        g: Output gradients `[N, O, *size']`.
+        deltas: Weight changes `[F, O, C / groups, *kernel]`.
+        stride: Per spatial axis.
+        padding: Zeros added on both sides, per spatial axis.
+        dilation: Per spatial axis.
+        groups: Number of groups.
+
+    Returns:
+        `[N, F]` float32.
+    """
+    n, out = g.shape[:2]
+    formats = deltas.shape[0]
+    kernel = deltas.shape[3:]
+    patches = _patches(x.float(), kernel, stride, padding, dilation, g.shape[2:])
+    patches = patches.reshape(n, groups, -1, patches.shape[-1])
+    g = g.float().reshape(n, groups, out // groups, -1)
+    candidates = deltas.reshape(formats, groups, out // groups, -1)
+    v = torch.zeros(n, formats, device=x.device)
+    step = max(1, _GRADIENT_BYTES // (4 * max(1, candidates[0].numel())))
+    for start in range(0, n, step):
+        part = slice(start, start + step)
+        gradient = torch.matmul(g[part], patches[part].transpose(-1, -2))
+        v[part] = gradient.flatten(1) @ candidates.flatten(1).T
+    return v
+
+
+def _patches(
+    x: Tensor,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    size: Sequence[int],
+) -> Tensor:
+    """Return `[N, C, kernel elements, positions]`: what each output position sees."""
+    axes = len(kernel)
+    pad = [p for q in reversed(padding) for p in (q, q)]
+    view = F.pad(x, pad)
+    for axis in range(axes):
+        span = dilation[axis] * (kernel[axis] - 1) + 1
+        view = view.unfold(2 + axis, span, stride[axis])
+        view = view.narrow(2 + axis, 0, size[axis])
+    for axis in range(axes):
+        view = view[
+            (..., slice(None, None, dilation[axis]), *[slice(None)] * (axes - 1 - axis))
+        ]
+    order = [0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes)]
+    view = view.permute(order)
+    n, channels = view.shape[:2]
+    elements = 1
+    for k in kernel:
+        elements *= k
+    return view.reshape(n, channels, elements, -1)
+
+
+def activation_projections(x_change: Tensor, gradient: Tensor) -> Tensor:
+    """Return `v[n] = <gradient[n], x_change[n]>` for changes of an activation.
+
+    Args:
+        x_change: `Q(x) - x`, `[N, ...]`.
+        gradient: Gradient at the site, `[N, ...]`.
+
+    Returns:
+        `[N]` float32.
+    """
+    n = x_change.shape[0]
+    return torch.linalg.vecdot(x_change.reshape(n, -1), gradient.float().reshape(n, -1))
