@@ -1,0 +1,28 @@
+"""Measures, in the order the window and the command line list them.
+
+The classes import torch, so the table is built on first use: the names of the
+measures must be readable in processes that never run a model.
+"""
+
+from __future__ import annotations
+
+from analysis.method import Measure
+
+NAMES = ("weights", "activations", "predicted_error", "measured_error")
+DEFAULT = ("weights", "activations", "predicted_error")
+
+
+def measures() -> dict[str, type[Measure]]:
+    """Return every measure class by its key."""
+    from analysis.measures.activations import Activations
+    from analysis.measures.measured_error import MeasuredError
+    from analysis.measures.predicted_error import PredictedError
+    from analysis.measures.weights import Weights
+
+    classes: tuple[type[Measure], ...] = (
+        Weights,
+        Activations,
+        PredictedError,
+        MeasuredError,
+    )
+    return {cls.key: cls for cls in classes}

@@ -1,0 +1,108 @@
+"""Weight changes of every layer in every scheme it can take, one layer at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from quant_core.errors import QuantError
+from quant_core.granularity import group_count
+from quant_core.quantizer import Quantizer, errors
+from quant_core.scheme import Scheme
+from quant_core.sites import Layer
+
+_ROW_LOCAL = ("channel", "group")
+
+
+class Candidates:
+    """`Q(W) - W` of a layer for all schemes that fit its shape.
+
+    Args:
+        layers: The layers of the model.
+        schemes: Schemes asked for.
+        keep_bytes: Keep candidates between calls while they fit in this many
+            bytes in all; 0 forms them anew each time, one layer resident.
+
+    Attributes:
+        warnings: One sentence per scheme that does not fit some layers.
+    """
+
+    def __init__(
+        self, layers: Iterable[Layer], schemes: Sequence[Scheme], keep_bytes: int = 0
+    ) -> None:
+        self._schemes: dict[str, tuple[Scheme, ...]] = {}
+        self._room = keep_bytes
+        self._kept: dict[str, Tensor] = {}
+        refused: dict[str, list[str]] = {}
+        for layer in layers:
+            fitting = []
+            for scheme in schemes:
+                try:
+                    group_count(layer.shape, scheme.granularity, layer.channel_axes)
+                except QuantError:
+                    refused.setdefault(scheme.key, []).append(layer.name)
+                else:
+                    fitting.append(scheme)
+            self._schemes[layer.name] = tuple(fitting)
+        self.warnings = tuple(
+            f"{key} does not fit {len(names)} layers ({_some(names)}); "
+            "they have no result in it."
+            for key, names in refused.items()
+        )
+
+    def schemes_of(self, layer: Layer) -> tuple[Scheme, ...]:
+        """Return the schemes that fit `layer`, in the order asked for."""
+        return self._schemes[layer.name]
+
+    def deltas(self, layer: Layer, parameter: Tensor) -> Tensor:
+        """Return `[F, *shape]` float32: `Q(W) - W` for each fitting scheme."""
+        kept = self._kept.get(layer.name)
+        if kept is not None:
+            return kept
+        result = errors(
+            parameter.detach(), self._schemes[layer.name], layer.channel_axes
+        )
+        size = result.numel() * result.element_size()
+        if size <= self._room:
+            self._room -= size
+            self._kept[layer.name] = result
+        return result
+
+    def row_deltas(self, layer: Layer, parameter: Tensor, rows: Tensor) -> Tensor:
+        """Return `[F, rows, D]`: the same for some rows of an embedding table.
+
+        Only the rows that were looked up are quantized when the scheme scales
+        each row by itself; otherwise the range is fitted on the whole table.
+        """
+        table = parameter.detach()
+        chosen = table[rows]
+        parts = []
+        for scheme in self._schemes[layer.name]:
+            quantizer = Quantizer(scheme)
+            local = scheme.granularity.startswith(_ROW_LOCAL)
+            params = None if local else quantizer.fit(table, layer.channel_axes)
+            parts.append(quantizer.error(chosen, layer.channel_axes, params))
+        if not parts:
+            return torch.empty(0, *chosen.shape, device=chosen.device)
+        return torch.stack(parts)
+
+
+def _some(names: Sequence[str], limit: int = 3) -> str:
+    """Return the first few names, "and N more" after them."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def broken_parameters(
+    layers: Iterable[Layer], parameters: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return copies with 0 for every NaN or infinity, of parameters that have any."""
+    repaired = {}
+    for layer in layers:
+        weight = parameters[layer.parameter].detach()
+        # A sum is finite unless an element is not (or it overflows: then look).
+        if not torch.isfinite(weight.sum()) and not torch.isfinite(weight).all():
+            repaired[layer.parameter] = torch.nan_to_num(weight, 0.0, 0.0, 0.0)
+    return repaired

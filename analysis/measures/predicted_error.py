@@ -1,0 +1,383 @@
+"""Predicted error: every layer x every format from one forward pass and few probes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from analysis.data.batch import Batch, Data, call
+from analysis.measures.candidates import Candidates, broken_parameters
+from analysis.measures.context import MeasureContext
+from analysis.measures.input_quantizers import (
+    InputQuantizer,
+    input_quantizers,
+)
+from analysis.measures.probe_rows import ProbeRows
+from analysis.measures.probing import Layout, ProbeListener, find_layout
+from analysis.measures.evaluating import evaluating
+from analysis.method import Row, Update, check_params, param
+from analysis.tasks.base import Task
+from quant_core.sites import Layer, Site
+from quant_core.tap import Tap
+
+_ACTIVATION_BYTES = 1 << 30
+_KEEP_CANDIDATES = 2 << 30
+_MAX_BATCH = 64
+_MIN_SAMPLES = 8
+"""A standard error from fewer samples is too uncertain to stop on."""
+_ROWS_EVERY_SECONDS = 1.0
+
+_PARTS: dict[str, Literal["weight", "input", "output"]] = {
+    "weight": "weight",
+    "input": "input",
+    "output": "output",
+}
+
+
+@dataclass(frozen=True)
+class PredictedError:
+    """How far the output would move if one layer were stored in a format.
+
+    The second-order prediction `E (u . J dW)^2` of the error of the task, for all
+    layers and all formats at once: one forward pass, then one backward pass per
+    probe. Every value has a standard error, and the projections are kept, so that
+    the error of any whole assignment follows with the interactions between layers
+    included and without running the model again.
+
+    Formula: methods/predicted-error.md; the direction-aware form of FIT
+    (arXiv 2210.08502) and HAWQ-V2 (arXiv 1911.03852), which replace the rounding
+    error by its norm.
+    """
+
+    key: ClassVar[str] = "predicted_error"
+    title: ClassVar[str] = "Predicted error"
+    unit: ClassVar[str] = ""
+    better: ClassVar[Literal["lower", "higher", "neither"]] = "lower"
+    version: ClassVar[int] = 1
+    needs_data: ClassVar[bool] = True
+
+    probes: int = param(
+        4,
+        "Random output directions per sample. Each costs about one backward pass "
+        "and lowers the error bars with its square root.",
+        minimum=1,
+        maximum=1024,
+    )
+    precision: float = param(
+        0.0,
+        "Stop as soon as the median relative standard error over all layers and "
+        "formats is at most this; 0 uses all samples and probes.",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    sites: str = param(
+        "inputs",
+        "Which activations are judged when input formats are given: the inputs of "
+        "layers, or all sites (attention products, softmax, activations, norms).",
+        choices=("inputs", "all"),
+    )
+
+    def __post_init__(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            AnalysisError: one is out of range.
+        """
+        check_params(self)
+
+    def run(self, context: MeasureContext) -> Iterator[Update]:
+        """Yield results that sharpen with every probe.
+
+        Args:
+            context: Needs a module, data and a task.
+
+        Yields:
+            Rows with quantity "error" in the unit of the task and the arrays of
+            `analysis.prediction.Predictor`.
+        """
+        module, data, task = context.need_run(self.title)
+        with evaluating(module):
+            yield from _Probing(self, context, module, data, task).run()
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What each column of V is."""
+
+    weights: dict[str, int]
+    sites: dict[str, list[tuple[int, InputQuantizer]]]
+    table: list[tuple[str, str, str]]
+
+
+class _Probing:
+    """One run: finds the layout, calibrates, then probes batch by batch."""
+
+    def __init__(
+        self,
+        method: PredictedError,
+        context: MeasureContext,
+        module: nn.Module,
+        data: Data,
+        task: Task,
+    ) -> None:
+        self.method, self.context, self.task = method, context, task
+        self.data = data
+        self.tap = Tap(module)
+        self.device = context.device
+        self.warnings: list[str] = []
+        self.singles = [batch.to(self.device) for batch in data.batches(1)]
+
+    def run(self) -> Iterator[Update]:
+        parameters = dict(self.tap.module.named_parameters())
+        repaired = broken_parameters(self.tap.layers, parameters)
+        healthy = [x for x in self.tap.layers if x.parameter not in repaired]
+        self.warnings += [
+            f"{layer.name} holds NaN or infinite weights: it has no result, and the "
+            "other layers are judged with 0 in their place."
+            for layer in self.tap.layers
+            if layer.parameter in repaired
+        ]
+        with self.tap.exchanged(repaired):
+            yield Update(0, 1, "looking for the sample axis of every op")
+            layout = self._layout()
+            uses, site_axes, sample_bytes = layout or (None, {}, 0)
+            size = self._batch_size(layout is not None, sample_bytes)
+            batches = [batch.to(self.device) for batch in self.data.batches(size)]
+            quantizers: dict[Site, list[InputQuantizer]] = {}
+            if self.context.input_schemes:
+                yield from self._calibrate(batches, quantizers, site_axes)
+            keep = _KEEP_CANDIDATES if uses is None else 0
+            candidates = Candidates(healthy, self.context.schemes, keep)
+            self.warnings += candidates.warnings
+            columns = _columns(healthy, candidates, quantizers)
+            listener = ProbeListener(
+                candidates,
+                columns.weights,
+                columns.sites,
+                uses,
+                site_axes,
+                len(columns.table),
+                self.device,
+            )
+            yield from self._probe(batches, listener, columns, uses is not None)
+
+    def _layout(self) -> Layout | None:
+        """Return where the samples lie, None to run them one by one."""
+        if len(self.singles) < 2 or "batch_size" in self.context.model.input_hints:
+            return None
+        pair = next(self.data.slice(0, 2).batches(2)).to(self.device)
+        module = self.tap.module
+        return find_layout(
+            lambda: call(module, self.singles[0]),
+            lambda: call(module, pair),
+            self.tap.session,
+        )
+
+    def _batch_size(self, rows_per_sample: bool, sample_bytes: int) -> int:
+        fixed = self.context.model.input_hints.get("batch_size")
+        if fixed is not None:
+            return int(fixed)
+        if not rows_per_sample:
+            return 1
+        if self.context.batch_size:
+            return self.context.batch_size
+        # Candidates are formed once per batch: larger batches share that cost.
+        # The graph holds about three tensors per activation seen.
+        return max(1, min(_MAX_BATCH, _ACTIVATION_BYTES // max(1, 3 * sample_bytes)))
+
+    def _calibrate(
+        self,
+        batches: list[Batch],
+        quantizers: dict[Site, list[InputQuantizer]],
+        site_axes: Mapping[str, int],
+    ) -> Iterator[Update]:
+        """Fill `quantizers` from one pass over the data."""
+        everything = self.method.sites == "all"
+
+        def wanted(site: Site) -> bool:
+            return everything or site.role == "input"
+
+        passes = input_quantizers(
+            self.tap, batches, self.context.input_schemes, wanted, everything
+        )
+        for number, made in enumerate(passes, 1):
+            yield Update(0, 1, f"activation ranges, batch {number} of {len(batches)}")
+        self.warnings += made.warnings
+        for site, found in made.by_site.items():
+            if not site_axes or site.name in site_axes:
+                quantizers[site] = found
+
+    def _probe(
+        self,
+        batches: list[Batch],
+        listener: ProbeListener,
+        columns: _Columns,
+        rows_per_sample: bool,
+    ) -> Iterator[Update]:
+        """Run all probes of all batches, yielding after each."""
+        rows = ProbeRows(len(columns.table))
+        finished = self._resume(rows, columns)
+        work = sum(batch.size for batch in batches) * (1 + 3 * self.method.probes)
+        done, shown = 0.0, 0.0
+        for number, batch in enumerate(batches):
+            samples = self._sample_indices(batch, rows_per_sample, number)
+            if all(int(s) in finished for s in samples):
+                done += batch.size * (1 + 3 * self.method.probes)
+                continue
+            listener.begin(batch.size)
+            with torch.enable_grad(), self.tap.session(listener):
+                raw = call(self.tap.module, batch)
+            with torch.enable_grad():
+                output = self.task.output(raw, batch)
+            weight = self._weights(output.detach(), batch, rows_per_sample)
+            good = self._finite(output.detach(), batch, rows_per_sample)
+            done += batch.size
+            for probe in range(self.method.probes):
+                direction = self._directions(output.detach(), batch, probe)
+                last = probe == self.method.probes - 1
+                torch.autograd.backward(output, direction, retain_graph=not last)
+                v = listener.take().cpu().numpy()
+                rows.update(v[good], weight[good], samples[good])
+                done += 3 * batch.size
+                precise = self._precise_enough(rows)
+                final = precise or (last and number == len(batches) - 1)
+                note = f"batch {number + 1} of {len(batches)}, probe {probe + 1}"
+                if final or time.monotonic() - shown > _ROWS_EVERY_SECONDS:
+                    yield self._report(rows, columns, done, work, note)
+                    shown = time.monotonic()
+                else:
+                    yield Update(done, work, note, samples=rows.samples)
+                if final:
+                    rows.close()
+                    return
+            rows.close()
+        yield self._report(rows, columns, work, work, "")
+
+    def _sample_indices(
+        self, batch: Batch, rows_per_sample: bool, number: int
+    ) -> NDArray[np.int64]:
+        first = self.context.first_sample
+        if rows_per_sample:
+            return first + batch.first + np.arange(batch.size)
+        return np.array([first + number])
+
+    def _weights(
+        self, output: Tensor, batch: Batch, rows_per_sample: bool
+    ) -> NDArray[np.float64]:
+        _, weight = self.task.error(output, output, batch)
+        kept = weight.double().cpu().numpy()
+        return kept if rows_per_sample else kept.sum(keepdims=True)
+
+    def _finite(
+        self, output: Tensor, batch: Batch, rows_per_sample: bool
+    ) -> NDArray[np.bool_]:
+        """Return which rows have a finite output, and warn of the others."""
+        flat = output.reshape(batch.size, -1)
+        good = torch.isfinite(flat).all(1).cpu().numpy()
+        if not good.all():
+            where = _first_broken_site(self.tap, batch)
+            self.warnings.append(
+                f"{int((~good).sum())} samples of the batch from sample {batch.first} "
+                f"on give NaN or infinity, first at {where}; they were left out."
+            )
+        return good if rows_per_sample else np.array([bool(good.all())])
+
+    def _directions(self, output: Tensor, batch: Batch, probe: int) -> Tensor:
+        """Return one random direction per sample, the same in any batching."""
+        parts = []
+        for i in range(batch.size):
+            index = batch.first + i
+            seed = np.random.SeedSequence(
+                (self.context.seed, self.context.first_sample + index, probe)
+            ).generate_state(1, np.uint64)[0]
+            generator = torch.Generator(output.device).manual_seed(int(seed >> 1))
+            single = self.singles[index]
+            parts.append(self.task.probe(output[i : i + 1], single, generator))
+        direction = torch.cat(parts).to(output.dtype)
+        return torch.nan_to_num(direction, 0.0, 0.0, 0.0)
+
+    def _precise_enough(self, rows: ProbeRows) -> bool:
+        if self.method.precision <= 0 or rows.samples < _MIN_SAMPLES:
+            return False
+        value, stderr = rows.own()
+        known = value > 0
+        if not known.any():
+            return False
+        relative = np.median(stderr[known] / value[known])
+        return bool(relative <= self.method.precision)
+
+    def _resume(self, rows: ProbeRows, columns: _Columns) -> set[int]:
+        """Take over complete samples of an interrupted run; return their indices."""
+        arrays = self.context.arrays
+        table = arrays.get("predicted_error/columns")
+        v = arrays.get("predicted_error/v")
+        if not self.context.done or table is None or v is None:
+            return set()
+        if [tuple(map(str, row)) for row in table] != columns.table:
+            return set()
+        sample = np.asarray(arrays["predicted_error/sample"], dtype=np.int64)
+        index, count = np.unique(sample, return_counts=True)
+        complete = index[count == self.method.probes]
+        kept = np.isin(sample, complete)
+        if kept.any():
+            weight = np.asarray(arrays["predicted_error/weight"], dtype=np.float64)
+            rows.update(np.asarray(v)[kept], weight[kept], sample[kept])
+            rows.close()
+        return set(complete.tolist())
+
+    def _report(
+        self, rows: ProbeRows, columns: _Columns, done: float, work: float, note: str
+    ) -> Update:
+        value, stderr = rows.own()
+        found = tuple(
+            Row(target, key, float(d), float(se), "error", _PARTS[part])
+            for (part, target, key), d, se in zip(
+                columns.table, value, stderr, strict=True
+            )
+        )
+        arrays = rows.arrays() if rows.samples else {}
+        arrays["predicted_error/columns"] = np.array(columns.table, dtype=np.str_)
+        warnings, self.warnings = tuple(self.warnings), []
+        return Update(done, work, note, found, arrays, warnings, rows.samples)
+
+
+def _columns(
+    layers: Sequence[Layer],
+    candidates: Candidates,
+    quantizers: Mapping[Site, Sequence[InputQuantizer]],
+) -> _Columns:
+    """Number the columns: weights layer by layer, then activations site by site."""
+    table: list[tuple[str, str, str]] = []
+    weights: dict[str, int] = {}
+    sites: dict[str, list[tuple[int, InputQuantizer]]] = {}
+    for layer in layers:
+        schemes = candidates.schemes_of(layer)
+        if schemes:
+            weights[layer.name] = len(table)
+        table += [("weight", layer.name, scheme.key) for scheme in schemes]
+    for site, made in quantizers.items():
+        part = "output" if site.role == "output" else "input"
+        for quantizer in made:
+            sites.setdefault(site.name, []).append((len(table), quantizer))
+            table.append((part, site.name, quantizer.scheme.key))
+    return _Columns(weights, sites, table)
+
+
+def _first_broken_site(tap: Tap, batch: Batch) -> str:
+    """Return the first activation that is NaN or infinite on a batch."""
+    found: list[str] = []
+
+    def look(site: Site, x: Tensor) -> None:
+        if not found and not torch.isfinite(x).all():
+            found.append(site.name)
+
+    with torch.no_grad(), tap.watch(look, inside_attention=False):
+        call(tap.module, batch)
+    return found[0] if found else "the output"

@@ -1,0 +1,407 @@
+"""One forward pass, then one backward pass per probe, through the tap.
+
+`ProbeListener` starts the autograd graph at the first activation (parameters stay
+frozen), keeps each layer's input, and turns the gradient at each layer's output into
+projections `v` the moment it arrives, so that no gradient outlives its layer.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from analysis.measures.candidates import Candidates
+from quant_core.projections import (
+    activation_projections,
+    conv_projections,
+    embedding_projections,
+    linear_projections,
+)
+from quant_core.sites import Layer, Site
+from quant_core.tap import Listener, WeightUse
+
+UseKey = tuple[str, int]
+Layout = tuple[dict[UseKey, int], dict[str, int], int]
+"""Axis by weight use, axis by site, bytes of activations per sample."""
+SHARED = -1
+"""Layout of an operand that does not depend on the sample (position tables)."""
+
+
+class _Root(torch.autograd.Function):
+    """Identity that makes a frozen tensor part of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, anchor: Tensor) -> Tensor:  # type: ignore[override]
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[None, None]:
+        return None, None
+
+
+class LayoutListener(Listener):
+    """Notes the operands of every weight use, to find where the samples are."""
+
+    sees_weights = True
+
+    def __init__(self) -> None:
+        self.operands: dict[UseKey, Tensor] = {}
+        self.sites: dict[str, Tensor] = {}
+        self.opaque = False
+        self.bytes = 0
+        self._count: dict[str, int] = defaultdict(int)
+
+    def activation(self, site: Site, x: Tensor) -> Tensor:
+        self.sites[site.name] = x.detach()
+        self.bytes += x.numel() * 4
+        return x
+
+    def weight_used(self, use: WeightUse, result: Tensor) -> Tensor:
+        key = (use.layer.name, self._count[use.layer.name])
+        self._count[use.layer.name] += 1
+        # The result's leading size tells a shared operand that can be expanded.
+        self.operands[key] = use.x.detach()
+        self.bytes += result.numel() * 4
+        if _formula(use) is None:
+            self.opaque = True
+        return result
+
+    def weight_needed(self, layer: Layer, parameter: Tensor) -> Tensor:
+        self.opaque = True
+        return parameter
+
+
+def sample_axis(one: Tensor, two: Tensor) -> int | None:
+    """Return the axis along which samples lie, given the same op seen twice.
+
+    Args:
+        one: Operand for the first sample alone.
+        two: Operand for the first two samples together.
+
+    Returns:
+        The axis (samples may be folded with positions along it, sample-major),
+        `SHARED` when the operand does not depend on the samples, None when they
+        cannot be told apart (tokens sorted by expert, time-major folding).
+    """
+    if one.dim() != two.dim() or one.dtype != two.dtype:
+        return None
+    if one.shape == two.shape:
+        return SHARED if torch.equal(one, two) else None
+    for axis in range(one.dim()):
+        others = [d for d in range(one.dim()) if d != axis]
+        if two.shape[axis] != 2 * one.shape[axis]:
+            continue
+        if any(one.shape[d] != two.shape[d] for d in others):
+            continue
+        first = two.narrow(axis, 0, one.shape[axis]).double()
+        # Batches of different size round differently, by far less than this.
+        scale = one.abs().max().double().clamp_min(1e-30)
+        if ((first - one.double()).abs().max() / scale) < 0.02:
+            return axis
+    return None
+
+
+def find_layout(
+    run_one: Callable[[], object],
+    run_two: Callable[[], object],
+    session: Callable[[Listener], Any],
+) -> Layout | None:
+    """Return where the samples lie in every operand, or None if somewhere unknown.
+
+    Args:
+        run_one: Runs the network on the first sample.
+        run_two: Runs it on the first two.
+        session: `Tap.session`.
+
+    Returns:
+        The layout; None when one row per sample is impossible, so that samples
+        have to be run one by one.
+    """
+    seen = []
+    for run in (run_one, run_two):
+        listener = LayoutListener()
+        with torch.no_grad(), session(listener):
+            run()
+        seen.append(listener)
+    one, two = seen
+    if one.opaque or one.operands.keys() != two.operands.keys():
+        return None
+    uses = {}
+    for key, operand in one.operands.items():
+        axis = sample_axis(operand, two.operands[key])
+        if axis is None or (axis == SHARED and operand.shape[0] != 1):
+            return None
+        uses[key] = axis
+    sites = {}
+    for name, x in one.sites.items():
+        if name in two.sites:
+            axis = sample_axis(x, two.sites[name])
+            if axis is not None and axis != SHARED:
+                sites[name] = axis
+    return uses, sites, one.bytes
+
+
+def _split(x: Tensor, axis: int, samples: int, tail: int) -> Tensor:
+    """Return `[samples, positions, *last tail axes]`, summed axes flattened."""
+    if samples > 1:
+        x = x.movedim(axis, 0)
+    last = x.shape[x.dim() - tail :]
+    return x.reshape(samples, -1, *last)
+
+
+_CONV = {f"conv{n}d" for n in (1, 2, 3)}
+_TRANSPOSED = {f"conv_transpose{n}d" for n in (1, 2, 3)}
+
+
+def _formula(use: WeightUse) -> str | None:
+    """Return which projection formula a use has; None leaves it to autograd."""
+    name, dims = use.op.name, use.weight.dim()
+    if name in {"linear", "addmm", "matmul"}:
+        plain = dims == 2 and use.x.is_floating_point()
+        return name if plain else None
+    if name == "embedding":
+        return name if use.weight.is_contiguous() else None
+    if name in _CONV | _TRANSPOSED:
+        batched = use.x.dim() == use.weight.dim()
+        return "conv" if batched and _conv_args(use)[1] is not None else None
+    return None
+
+
+def _conv_args(use: WeightUse) -> tuple[Any, Any, Any, Any]:
+    """Return stride, padding, dilation and groups of a convolution call.
+
+    Padding is None when it is not the same on both sides.
+    """
+    names = ["input", "weight", "bias", "stride", "padding"]
+    if use.op.name in _TRANSPOSED:
+        names += ["output_padding", "groups", "dilation"]
+    else:
+        names += ["dilation", "groups"]
+    given = dict(zip(names, use.args, strict=False)) | use.kwargs
+    kernel = use.weight.shape[2:]
+
+    def each_axis(name: str, default: int) -> tuple[int, ...]:
+        value = given.get(name, default)
+        values = (value,) if isinstance(value, int) else tuple(value)
+        return values * len(kernel) if len(values) == 1 else values
+
+    stride, dilation = each_axis("stride", 1), each_axis("dilation", 1)
+    padding: tuple[int, ...] | None
+    if given.get("padding") == "valid":
+        padding = (0,) * len(kernel)
+    elif given.get("padding") == "same":
+        spans = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        even = all(span % 2 == 0 for span in spans)
+        padding = tuple(span // 2 for span in spans) if even else None
+    else:
+        padding = each_axis("padding", 0)
+    return stride, padding, dilation, given.get("groups", 1)
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A layer's input as it was when the layer used it."""
+
+    x: Tensor
+
+
+class ProbeListener(Listener):
+    """Collects projections of one batch; see the module's text.
+
+    Args:
+        candidates: Weight changes by layer.
+        weight_columns: First column of each layer, by name.
+        site_columns: Column of each (site, quantizer), by site name.
+        axes: Where the samples lie, by weight use; None for one row per batch.
+        site_axes: The same by site.
+        width: Number of columns.
+        device: Where to collect.
+    """
+
+    sees_weights = True
+
+    def __init__(
+        self,
+        candidates: Candidates,
+        weight_columns: Mapping[str, int],
+        site_columns: Mapping[str, Sequence[tuple[int, Callable[[Tensor], Tensor]]]],
+        axes: Mapping[UseKey, int] | None,
+        site_axes: Mapping[str, int],
+        width: int,
+        device: torch.device | str,
+    ) -> None:
+        self._candidates = candidates
+        self._weight_columns = weight_columns
+        self._site_columns = site_columns
+        self._axes = axes
+        self._site_axes = site_axes
+        self._width = width
+        self._anchor = torch.zeros((), requires_grad=True, device=device)
+        self.inside_attention = any(":" in name for name in site_columns)
+        self.begin(1)
+
+    def begin(self, samples: int) -> None:
+        """Get ready for the next batch of `samples` samples."""
+        rows = samples if self._axes is not None else 1
+        self._samples = rows
+        self.v = torch.zeros(rows, self._width, device=self._anchor.device)
+        self._count: dict[str, int] = defaultdict(int)
+        self._kept: dict[int, list[_Kept]] = defaultdict(list)
+        self._stand_ins: dict[str, Tensor] = {}
+
+    def take(self) -> Tensor:
+        """Return the projections since the last call, `[rows, columns]`."""
+        v, self.v = self.v, torch.zeros_like(self.v)
+        return v
+
+    def _in_graph(self, x: Tensor) -> Tensor:
+        return x if x.requires_grad else _Root.apply(x, self._anchor).clone()
+
+    def activation(self, site: Site, x: Tensor) -> Tensor:
+        columns = self._site_columns.get(site.name)
+        if not columns or not x.is_floating_point():
+            return x
+        alias = x.view_as(x) if x.requires_grad else self._in_graph(x)
+        kept = self._keep(x)
+        axis = self._site_axes.get(site.name, 0)
+
+        def project(gradient: Tensor) -> None:
+            for column, change in columns:
+                delta = change(kept.x).sub_(kept.x.float())
+                v = activation_projections(
+                    _split(delta, axis, self._samples, 0),
+                    _split(gradient, axis, self._samples, 0),
+                )
+                self.v[:, column] += v
+
+        alias.register_hook(project)
+        return alias
+
+    def _keep(self, x: Tensor) -> _Kept:
+        kept = _Kept(x.detach())
+        self._kept[x.untyped_storage().data_ptr()].append(kept)
+        return kept
+
+    def before_write(self, x: Tensor) -> None:
+        """Save the kept inputs that live in the memory of `x`."""
+        for kept in self._kept.pop(x.untyped_storage().data_ptr(), ()):
+            kept.x = kept.x.clone()
+
+    def weight_used(self, use: WeightUse, result: Tensor) -> Tensor:
+        name = use.layer.name
+        key = (name, self._count[name])
+        self._count[name] += 1
+        if name not in self._weight_columns:
+            return self._in_graph(result)
+        if _formula(use) is None:
+            return self._differentiate(use)
+        axis = 0 if self._axes is None else self._axes[key]
+        if axis == SHARED:
+            # One position table serves all samples; a copy per sample gives each
+            # its own gradient.
+            result = result.expand(self._samples, *result.shape[1:])
+            axis = 0
+        result = self._in_graph(result)
+        kept = self._keep(use.x)
+
+        def project(gradient: Tensor) -> None:
+            self._project(use, kept.x, gradient, axis)
+
+        result.register_hook(project)
+        return result
+
+    def _differentiate(self, use: WeightUse) -> Tensor:
+        """Run a use again with a stand-in for the weight, for autograd to follow."""
+        stand_in = use.view_of(self.weight_needed(use.layer, use.parameter))
+        args, kwargs = use.op.replace(use.op.right, stand_in, use.args, use.kwargs)
+        result: Tensor = use.func(*args, **kwargs)
+        return result
+
+    def weight_needed(self, layer: Layer, parameter: Tensor) -> Tensor:
+        if layer.name not in self._weight_columns:
+            return parameter
+        known = self._stand_ins.get(layer.name)
+        if known is not None:
+            return known
+        stand_in = _Root.apply(parameter.detach(), self._anchor)
+
+        def project(gradient: Tensor) -> None:
+            deltas = self._candidates.deltas(layer, parameter)
+            v = deltas.flatten(1) @ gradient.float().reshape(-1)
+            self._add(layer, v.unsqueeze(0))
+
+        stand_in.register_hook(project)
+        self._stand_ins[layer.name] = stand_in
+        return stand_in
+
+    def _add(self, layer: Layer, v: Tensor) -> None:
+        first = self._weight_columns[layer.name]
+        self.v[:, first : first + v.shape[1]] += v
+
+    def _project(self, use: WeightUse, x: Tensor, gradient: Tensor, axis: int) -> None:
+        """Add the projections of one use; runs inside the backward pass."""
+        formula, n = _formula(use), self._samples
+        if formula == "embedding":
+            x = x.expand(gradient.shape[:-1])
+            rows, index = torch.unique(x, return_inverse=True)
+            deltas = self._candidates.row_deltas(use.layer, use.parameter, rows)
+            v = embedding_projections(
+                _split(index, axis, n, 0), _split(gradient, axis, n, 1), deltas
+            )
+            self._add(use.layer, v)
+            return
+        deltas = self._candidates.deltas(use.layer, use.parameter)
+        views = _views(deltas, use)
+        if formula == "conv":
+            self._add(use.layer, self._conv(use, x, gradient, views))
+            return
+        if formula != "linear":
+            views = views.transpose(1, 2)
+        if x.dim() == gradient.dim() and x.shape[:-1] != gradient.shape[:-1]:
+            x = x.expand(*gradient.shape[:-1], x.shape[-1])
+        self._add(
+            use.layer,
+            linear_projections(
+                _split(x, axis, n, 1), _split(gradient, axis, n, 1), views
+            ),
+        )
+
+    def _conv(
+        self, use: WeightUse, x: Tensor, gradient: Tensor, deltas: Tensor
+    ) -> Tensor:
+        stride, padding, dilation, groups = _conv_args(use)
+        if use.op.name in _TRANSPOSED:
+            x, gradient = gradient, x
+        v = conv_projections(
+            x,
+            gradient,
+            deltas,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+        )
+        # Frames folded into the batch axis belong to one sample.
+        return v.reshape(self._samples, -1, v.shape[1]).sum(1)
+
+
+def _views(deltas: Tensor, use: WeightUse) -> Tensor:
+    """Return `[F, *weight shape]`: each candidate seen through the same view."""
+    if use.weight.shape == use.parameter.shape and use.weight.is_contiguous():
+        return deltas
+    return torch.stack([use.view_of(like(delta, use.parameter)) for delta in deltas])
+
+
+def like(delta: Tensor, parameter: Tensor) -> Tensor:
+    """Return `delta` laid out in memory as the parameter is."""
+    if parameter.is_contiguous() and delta.is_contiguous():
+        return delta
+    out = torch.empty_strided(
+        parameter.size(), parameter.stride(), dtype=delta.dtype, device=delta.device
+    )
+    return out.copy_(delta)

@@ -1,0 +1,243 @@
+"""Predicted error of a whole assignment from kept probe projections (numpy only).
+
+`predicted_error` keeps the matrix V: one row per (sample, probe), one column per
+(part, target, scheme), with `V[r, c] = u_r . J dW_c`. To second order the output
+moves by the sum of the chosen columns, so the error of any assignment follows from
+array sums, without running the model (methods/predicted-error.md, "What is kept").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.errors import AnalysisError
+
+if TYPE_CHECKING:
+    from quant_core.assignment import Assignment
+
+SIGNIFICANCE = 2.0
+"""Standard errors below which an estimated interaction counts as noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted error of an assignment, in the unit of the task.
+
+    Attributes:
+        value: `additive + shrinkage * interaction`.
+        stderr: Standard error of `value`, samples as clusters.
+        additive: Sum over layers and sites of their own errors.
+        interaction: Estimated cross terms between them (may be negative).
+        interaction_stderr: Standard error of `interaction`.
+        shrinkage: Share of the estimated interaction that is used, 0 to 1.
+        missing: Quantized layers or sites that were not analysed in the scheme
+            chosen for them; they count as 0, so `value` is then a lower bound.
+    """
+
+    value: float
+    stderr: float
+    additive: float
+    interaction: float
+    interaction_stderr: float
+    shrinkage: float
+    missing: int
+
+
+def clustered_ratio(
+    numerator: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    cluster: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return `sum(numerator) / sum(weight)` and its standard error, per column.
+
+    Rows of one cluster (probes of one sample) may depend on each other; clusters
+    are independent. Delta method for a ratio of sums, Cochran (1977), eq. 6.13.
+
+    Args:
+        numerator: `[rows, ...]`.
+        weight: `[rows]`.
+        cluster: `[rows]`, indices counted from 0.
+
+    Returns:
+        Two arrays of shape `[...]`; the error is NaN with fewer than two clusters.
+    """
+    total = weight.sum()
+    value = numerator.sum(0) / total
+    clusters = int(cluster.max()) + 1 if len(cluster) else 0
+    if clusters < 2:
+        return value, np.full_like(value, np.nan)
+    sums = np.zeros((clusters, *numerator.shape[1:]))
+    np.add.at(sums, cluster, numerator)
+    weights = np.bincount(cluster, weight, clusters)
+    used = weights > 0
+    residual = sums[used] - np.multiply.outer(weights[used], value)
+    n = int(used.sum())
+    if n < 2:
+        return value, np.full_like(value, np.nan)
+    return value, np.sqrt(n / (n - 1) * (residual**2).sum(0)) / total
+
+
+class Predictor:
+    """Predicts assignments from V, changing only the columns that changed.
+
+    Args:
+        v: `[rows, columns]` projections, or None when only sums were kept.
+        weight: `[rows]` weights of the task (positions, signal power ...).
+        sample: `[rows]` index of the calibration sample.
+        columns: `[columns, 3]` of (part, target, scheme key).
+        own: `[2, columns]` own error and standard error of each column; needed
+            only when `v` is None.
+
+    Raises:
+        AnalysisError: neither `v` nor `own` is given, or the shapes differ.
+    """
+
+    def __init__(
+        self,
+        v: NDArray[np.float32] | None,
+        weight: NDArray[np.float64],
+        sample: NDArray[np.int64],
+        columns: NDArray[np.str_],
+        own: NDArray[np.float64] | None = None,
+    ) -> None:
+        if v is not None and v.shape != (len(weight), len(columns)):
+            raise AnalysisError(
+                "The kept projections do not fit their column table.",
+                value=v.shape,
+                allowed=f"{len(weight)} rows x {len(columns)} columns",
+                hint="Run predicted_error again.",
+            )
+        if v is None and own is None:
+            raise AnalysisError("A prediction needs projections or their sums.")
+        # Columns are gathered one at a time, hence column-major.
+        self._v = None if v is None else np.asfortranarray(v)
+        self._weight = np.asarray(weight, dtype=np.float64)
+        _, self._cluster = np.unique(np.asarray(sample), return_inverse=True)
+        self._own = own
+        self._index = {tuple(map(str, key)): i for i, key in enumerate(columns)}
+        self._lookup: dict[str, tuple[object, NDArray[np.int32]]] = {}
+        self._active = np.zeros(0, dtype=np.int64)
+        rows = len(self._weight)
+        self._sum = np.zeros(rows)
+        self._square = np.zeros(rows)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> Predictor | None:
+        """Return the predictor of a stored run, or None before there is one.
+
+        Args:
+            arrays: Array names as in `Update.arrays`, "predicted_error/..." .
+        """
+        columns = arrays.get("predicted_error/columns")
+        if columns is None:
+            return None
+        v = arrays.get("predicted_error/v")
+        weight = np.asarray(arrays["predicted_error/weight"], dtype=np.float64)
+        sample = np.asarray(arrays["predicted_error/sample"], dtype=np.int64)
+        own = arrays.get("predicted_error/own")
+        return cls(
+            None if v is None else np.asarray(v, dtype=np.float32),
+            weight,
+            sample,
+            np.asarray(columns, dtype=np.str_),
+            None if own is None else np.asarray(own, dtype=np.float64),
+        )
+
+    def _table(self, assignment: Assignment, part: str) -> NDArray[np.int32]:
+        """Return `[layers, palette]` column numbers; -1 float, -2 not analysed."""
+        cached = self._lookup.get(part)
+        key = (assignment.layers, assignment.palette)
+        if cached is not None and cached[0] == key:
+            return cached[1]
+        keys = [None if s is None else s.key for s in assignment.palette]
+        table = np.full((len(assignment.layers), len(keys)), -2, dtype=np.int32)
+        for i, layer in enumerate(assignment.layers):
+            for p, scheme in enumerate(keys):
+                if scheme is None:
+                    table[i, p] = -1
+                else:
+                    table[i, p] = self._index.get((part, layer.name, scheme), -2)
+        self._lookup[part] = (key, table)
+        return table
+
+    def columns_of(self, assignment: Assignment) -> tuple[NDArray[np.int64], int]:
+        """Return the sorted column numbers an assignment uses, and how many miss."""
+        layers = np.arange(len(assignment.layers))
+        chosen = [
+            self._table(assignment, "weight")[layers, assignment.weight],
+            self._table(assignment, "input")[layers, assignment.input],
+            np.array(
+                [
+                    max(
+                        self._index.get(("input", site, scheme.key), -2),
+                        self._index.get(("output", site, scheme.key), -2),
+                    )
+                    for site, scheme in assignment.sites.items()
+                ],
+                dtype=np.int32,
+            ),
+        ]
+        flat = np.concatenate(chosen).astype(np.int64)
+        return np.sort(flat[flat >= 0]), int((flat == -2).sum())
+
+    def predict(self, assignment: Assignment) -> Prediction:
+        """Return the predicted error of `assignment`.
+
+        The interaction is shrunk by `max(0, 1 - (2 se / interaction)^2)`: where
+        cross terms are not distinguishable from probe noise the additive
+        prediction, whose noise averages out over layers, is the better one.
+        """
+        columns, missing = self.columns_of(assignment)
+        if self._v is None:
+            assert self._own is not None
+            value = float(self._own[0, columns].sum())
+            stderr = float(np.sqrt((self._own[1, columns] ** 2).sum()))
+            return Prediction(value, stderr, value, 0.0, float("nan"), 0.0, missing)
+        self._move_to(columns)
+        cross = self._sum**2 - self._square
+        both = np.stack([self._square, cross], axis=1)
+        (own, interaction), (_, se) = clustered_ratio(both, self._weight, self._cluster)
+        noise = SIGNIFICANCE * se
+        if interaction == 0 or not np.isfinite(noise):
+            share = 1.0
+        else:
+            share = float(max(0.0, 1.0 - (noise / interaction) ** 2))
+        value, stderr = clustered_ratio(
+            self._square + share * cross, self._weight, self._cluster
+        )
+        return Prediction(
+            float(value),
+            float(stderr),
+            float(own),
+            float(interaction),
+            float(se),
+            share,
+            missing,
+        )
+
+    def _move_to(self, columns: NDArray[np.int64]) -> None:
+        """Make `columns` the active ones, touching only those that differ."""
+        assert self._v is not None
+        added = np.setdiff1d(columns, self._active, assume_unique=True)
+        removed = np.setdiff1d(self._active, columns, assume_unique=True)
+        if len(added) + len(removed) > len(columns):
+            self._sum[:] = 0
+            self._square[:] = 0
+            added, removed = columns, removed[:0]
+        for group, sign in ((added, 1.0), (removed, -1.0)):
+            for start in range(0, len(group), 4096):
+                part = self._v[:, group[start : start + 4096]]
+                self._sum += sign * part.sum(1, dtype=np.float64)
+                self._square += sign * np.einsum(
+                    "rc,rc->r", part, part, dtype=np.float64
+                )
+        self._active = columns
+        # Rounding leaves dust after many edits; an empty plan is exactly 0.
+        if not len(columns):
+            self._sum[:] = 0
+            self._square[:] = 0

@@ -1,0 +1,45 @@
+"""What every task offers: an output, an error, and probes for its prediction."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+import torch
+
+from analysis.data.batch import Batch
+
+
+class Task(Protocol):
+    """What "error" means for a model (design section 4).
+
+    An error over a data set is a ratio of sums, `sum(numerator) / sum(weight)`:
+    KL summed over positions by the number of positions, squared distance by
+    signal power. `probe` draws `u` with `E[u u^T] = M`, where
+    `numerator ~ d^T M d` to second order for an output change `d`; so
+    `(u . d)^2` is an unbiased estimate of the numerator
+    (methods/predicted-error.md).
+    """
+
+    key: ClassVar[str]
+    title: ClassVar[str]
+    unit: ClassVar[str]
+
+    def output(self, raw: Any, batch: Batch) -> torch.Tensor:
+        """Return the tensor that is judged, `[N, ...]`, float32, differentiable."""
+        ...
+
+    def error(
+        self, reference: torch.Tensor, quantized: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return `(numerator [N], weight [N])` in float64."""
+        ...
+
+    def probe(
+        self, output: torch.Tensor, batch: Batch, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Return one random `u` of the shape of `output`, without gradient."""
+        ...
+
+    def metrics(self, output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return per-sample metrics that need labels (`top1`, `nll`); may be {}."""
+        ...
