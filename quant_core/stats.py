@@ -1,0 +1,295 @@
+"""Streaming statistics of tensors that add up exactly.
+
+Every accumulator has the same four verbs: `update(x)` takes in a tensor, `merge(other)`
+takes in another accumulator, `state()` gives plain arrays and `from_state` takes them
+back. Merging partial results gives what one pass over all values would have given:
+counts, ranges and histograms to the last digit, moments up to float64 rounding.
+Resuming, sharding and early stopping need nothing else.
+
+`TensorStats` feeds all of them block by block from one pass over the tensor, some 3 ns
+per value on one core.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from quant_core.blocks import Block, blocks
+from quant_core.errors import QuantError
+from quant_core.histogram import Histogram
+from quant_core.moments import Moments
+
+_T = TypeVar("_T", bound=np.generic)
+
+State = dict[str, npt.NDArray[np.generic]]
+
+LLM_INT8_THRESHOLD = 6.0
+"""Magnitude that makes an activation an outlier, LLM.int8() (arXiv 2208.07339)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopChannels:
+    """The channels that reach the largest magnitudes, largest first.
+
+    Attributes:
+        channels: Their numbers, int64.
+        absmax: Their largest magnitudes, float32.
+    """
+
+    channels: npt.NDArray[np.int64]
+    absmax: npt.NDArray[np.float32]
+
+
+class ChannelRange:
+    """Smallest and largest value of every channel.
+
+    All channels are kept, so that the leading ones (`top`) are exact after merging;
+    lists that were cut off before could not be merged.
+
+    Attributes:
+        low: `[channels]` float32, +inf where nothing was seen.
+        high: `[channels]` float32, -inf where nothing was seen.
+    """
+
+    __slots__ = ("high", "low")
+
+    def __init__(self) -> None:
+        self.low = np.zeros(0, np.float32)
+        self.high = np.zeros(0, np.float32)
+
+    def update(self, x: Tensor, channel_axes: tuple[int, ...] = (-1,)) -> None:
+        """Take in every value of `x`.
+
+        Raises:
+            QuantError: `x` holds NaN or an infinity; values before it are counted.
+        """
+        for block in blocks(x, channel_axes):
+            self.add(block)
+
+    def add(self, block: Block, first: int = 0) -> None:
+        """Take in one block whose channel 0 is channel `first` here."""
+        self._join(block.low, block.high, block.first + first)
+
+    def merge(self, other: ChannelRange) -> None:
+        """Take in the ranges of another accumulator, channel by channel."""
+        self._join(other.low, other.high, 0)
+
+    def _join(
+        self,
+        low: npt.NDArray[np.float32],
+        high: npt.NDArray[np.float32],
+        first: int,
+    ) -> None:
+        stop = first + len(low)
+        self.low = _grown(self.low, stop, np.inf)
+        self.high = _grown(self.high, stop, -np.inf)
+        np.minimum(self.low[first:stop], low, out=self.low[first:stop])
+        np.maximum(self.high[first:stop], high, out=self.high[first:stop])
+
+    @property
+    def absmax(self) -> npt.NDArray[np.float32]:
+        """Largest magnitude of every channel, `[channels]`."""
+        return np.maximum(-self.low, self.high)
+
+    @property
+    def spread(self) -> float:
+        """Largest over median channel magnitude, channels of zeros left out; >= 1.
+
+        NaN without values, 1 when everything is zero.
+        """
+        if not len(self.low):
+            return math.nan
+        used = self.absmax[self.absmax > 0].astype(np.float64)
+        return float(used.max() / np.median(used)) if len(used) else 1.0
+
+    def top(self, count: int) -> TopChannels:
+        """Return the `count` channels of the largest magnitude, ties by number."""
+        order = np.argsort(-self.absmax, kind="stable")[:count]
+        return TopChannels(order.astype(np.int64), self.absmax[order])
+
+    def state(self) -> State:
+        """Return `channel_min` and `channel_max`, float32 `[channels]`."""
+        return {"channel_min": self.low.copy(), "channel_max": self.high.copy()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, npt.NDArray[np.generic]]) -> ChannelRange:
+        """Return the accumulator that `state` was taken from."""
+        self = cls()
+        self.low = np.array(state["channel_min"], np.float32)
+        self.high = np.array(state["channel_max"], np.float32)
+        return self
+
+
+def _grown(values: npt.NDArray[_T], size: int, fill: float) -> npt.NDArray[_T]:
+    """Return `values` lengthened to at least `size`."""
+    if len(values) >= size:
+        return values
+    grown = np.full(size, fill, values.dtype)
+    grown[: len(values)] = values
+    return grown
+
+
+class OutlierCount:
+    """How often each channel reaches the outlier threshold of LLM.int8().
+
+    Dettmers et al., "LLM.int8(): 8-bit matrix multiplication for transformers at
+    scale", arXiv 2208.07339: a channel is an outlier in a batch when any position in
+    it has `|x| >= threshold` (section 3.2); it is a systematic one when that holds
+    for at least 6 % of the positions (section 4).
+
+    Args:
+        threshold: The magnitude, 6.0 in the paper.
+
+    Attributes:
+        hits: Positions at or above the threshold per channel, int64 `[channels]`.
+        positions: Positions seen (tokens, pixels).
+    """
+
+    __slots__ = ("hits", "positions", "threshold")
+
+    def __init__(self, threshold: float = LLM_INT8_THRESHOLD) -> None:
+        if not threshold > 0:
+            raise QuantError(
+                "The outlier threshold is not positive.",
+                value=threshold,
+                allowed="a magnitude above 0",
+            )
+        self.threshold = threshold
+        self.hits = np.zeros(0, np.int64)
+        self.positions = 0
+
+    def update(self, x: Tensor, channel_axis: int = -1) -> None:
+        """Take in every value of `x`.
+
+        Raises:
+            QuantError: `x` holds NaN or an infinity; values before it are counted.
+        """
+        for block in blocks(x, (channel_axis,)):
+            self.add(block)
+
+    def add(self, block: Block) -> None:
+        """Take in one block."""
+        count, channels, inner = block.rows.shape
+        hits = np.zeros(channels, np.int64)
+        reached = np.maximum(-block.low, block.high) >= self.threshold
+        columns = np.flatnonzero(reached)
+        if len(columns):
+            index = torch.from_numpy(columns).to(block.rows.device)
+            # Ones summed as floats: exact below 2**24, far faster than integers.
+            ones = block.rows.index_select(1, index).abs_().ge_(self.threshold)
+            hits[columns] = ones.sum((0, 2)).cpu().numpy()
+        # Blocks of some channels only count their positions once.
+        self._join(hits, block.first, 0 if block.first else count * inner)
+
+    def merge(self, other: OutlierCount) -> None:
+        """Take in the counts of another accumulator, channel by channel."""
+        self._join(other.hits, 0, other.positions)
+
+    def _join(self, hits: npt.NDArray[np.int64], first: int, positions: int) -> None:
+        self.hits = _grown(self.hits, first + len(hits), 0)
+        self.hits[first : first + len(hits)] += hits
+        self.positions += positions
+
+    @property
+    def values(self) -> int:
+        """Number of outlier values."""
+        return int(self.hits.sum())
+
+    def columns(self, share: float = 0.0) -> int:
+        """Return how many channels are outliers.
+
+        Args:
+            share: Smallest share of positions that must reach the threshold; 0 asks
+                for a single one.
+
+        Returns:
+            Number of channels.
+        """
+        return int((self.hits >= max(share * self.positions, 1)).sum())
+
+    def state(self) -> State:
+        """Return `outlier_hits` int64 `[channels]` and `positions` int64 `[1]`."""
+        return {
+            "outlier_hits": self.hits.copy(),
+            "positions": np.array([self.positions], np.int64),
+        }
+
+    @classmethod
+    def from_state(
+        cls,
+        state: Mapping[str, npt.NDArray[np.generic]],
+        threshold: float = LLM_INT8_THRESHOLD,
+    ) -> OutlierCount:
+        """Return the accumulator that `state` was taken from."""
+        self = cls(threshold)
+        self.hits = np.array(state["outlier_hits"], np.int64)
+        self.positions = int(state["positions"].item())
+        return self
+
+
+class TensorStats:
+    """Everything above of one stream of tensors, the range computed once.
+
+    Args:
+        bins: Largest number of histogram bins.
+        threshold: Outlier magnitude.
+    """
+
+    __slots__ = ("channels", "histogram", "moments", "outliers")
+
+    def __init__(self, bins: int = 2048, threshold: float = LLM_INT8_THRESHOLD) -> None:
+        self.moments = Moments()
+        self.histogram = Histogram(bins)
+        self.channels = ChannelRange()
+        self.outliers = OutlierCount(threshold)
+
+    def update(self, x: Tensor, channel_axis: int = -1) -> None:
+        """Take in every value of `x`, channels along `channel_axis`.
+
+        Raises:
+            QuantError: `x` holds NaN or an infinity; values before it are counted.
+        """
+        for block in blocks(x, (channel_axis,)):
+            self.moments.add(block)
+            self.histogram.add(block)
+            self.channels.add(block)
+            self.outliers.add(block)
+
+    def merge(self, other: TensorStats) -> None:
+        """Take in the values behind another accumulator."""
+        self.moments.merge(other.moments)
+        self.histogram.merge(other.histogram)
+        self.channels.merge(other.channels)
+        self.outliers.merge(other.outliers)
+
+    def state(self) -> State:
+        """Return the arrays of all parts under their own names."""
+        return {
+            **self.moments.state(),
+            **self.histogram.state(),
+            **self.channels.state(),
+            **self.outliers.state(),
+        }
+
+    @classmethod
+    def from_state(
+        cls,
+        state: Mapping[str, npt.NDArray[np.generic]],
+        bins: int = 2048,
+        threshold: float = LLM_INT8_THRESHOLD,
+    ) -> TensorStats:
+        """Return the accumulator that `state` was taken from."""
+        self = cls(bins, threshold)
+        self.moments = Moments.from_state(state)
+        self.histogram = Histogram.from_state(state, bins)
+        self.channels = ChannelRange.from_state(state)
+        self.outliers = OutlierCount.from_state(state, threshold)
+        return self
