@@ -17,7 +17,8 @@ from torch import Tensor
 
 from quant_core.errors import QuantError
 
-_CPU_BLOCK = 1 << 17  # 512 kB of float32: block and scratch fit a level-2 cache
+_CORE_BLOCK = 1 << 17  # 512 kB per core: block and scratch fit a level-2 cache
+_CPU_BLOCK = 1 << 21
 _DEVICE_BLOCK = 1 << 24
 _WIDE = 4096  # values side by side that keep a reduction in vector registers
 
@@ -33,7 +34,6 @@ class Block:
         low: Smallest value of each channel here, float32 `[channels]`.
         high: Largest value of each channel here, float32 `[channels]`.
         scratch: Two rows of as many float32 as the block has values, to write to.
-        numbers: As many int32, to write to.
     """
 
     rows: Tensor
@@ -41,7 +41,6 @@ class Block:
     low: npt.NDArray[np.float32]
     high: npt.NDArray[np.float32]
     scratch: Tensor
-    numbers: Tensor
 
     @property
     def flat(self) -> Tensor:
@@ -71,21 +70,26 @@ def blocks(x: Tensor, channel_axes: Sequence[int] = ()) -> Iterator[Block]:
     if not x.numel():
         return
     table = _channels_in_the_middle(x.detach(), channel_axes)
-    size = _CPU_BLOCK if x.device.type == "cpu" else _DEVICE_BLOCK
+    size = _block_size(x)
     row_count, channel_count, inner = table.shape
     channel_step = max(1, min(channel_count, size // inner))
     row_step = max(1, min(row_count, size // (channel_count * inner)))
     longest = row_step * channel_step * inner
     scratch = torch.empty((2, longest), device=x.device)
-    numbers = torch.empty(longest, dtype=torch.int32, device=x.device)
     for some in torch.split(table, row_step):
         first = 0
         for part in torch.split(some, channel_step, 1):
             rows = part.float().contiguous()
             count = rows.numel()
             low, high = _ends(rows)
-            yield Block(rows, first, low, high, scratch[:, :count], numbers[:count])
+            yield Block(rows, first, low, high, scratch[:, :count])
             first += part.shape[1]
+
+
+def _block_size(x: Tensor) -> int:
+    if x.device.type != "cpu":
+        return _DEVICE_BLOCK
+    return min(_CORE_BLOCK * torch.get_num_threads(), _CPU_BLOCK)
 
 
 def _channels_in_the_middle(x: Tensor, channel_axes: Sequence[int]) -> Tensor:

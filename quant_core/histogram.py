@@ -69,10 +69,10 @@ class Histogram:
         exponent = max(math.frexp(max(-low, high))[1] - _MANTISSA, _FINEST)
         first = math.floor(math.ldexp(low, -exponent))
         self._make_room(exponent, first, math.floor(math.ldexp(high, -exponent)))
-        position = block.scratch[0]
+        position, number = block.scratch[0], block.scratch[1].view(torch.int32)
         torch.mul(block.flat, 2.0**-self.exponent, out=position)
-        block.numbers.copy_(position.floor_().sub_(self.first))
-        counts = torch.bincount(block.numbers, minlength=len(self.counts))
+        number.copy_(position.floor_().sub_(self.first))
+        counts = torch.bincount(number, minlength=len(self.counts))
         self.counts += counts.cpu().numpy()
 
     def merge(self, other: Histogram) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from analysis.data.batch import Batch, Data, call
 from analysis.measures.candidates import Candidates, broken_parameters
@@ -20,7 +22,7 @@ from analysis.measures.input_quantizers import (
     input_quantizers,
 )
 from analysis.measures.probe_rows import ProbeRows
-from analysis.measures.probing import Layout, ProbeListener, find_layout
+from analysis.measures.probing import Layout, ProbeListener, SampleAxis, find_layout
 from analysis.measures.evaluating import evaluating
 from analysis.method import Row, Update, check_params, param
 from analysis.tasks.base import Task
@@ -132,6 +134,8 @@ class _Probing:
         self.tap = Tap(module)
         self.device = context.device
         self.warnings: list[str] = []
+        self.copies_saved = False
+        self.fixed_batch = context.model.input_hints.get("batch_size")
         self.singles = [batch.to(self.device) for batch in data.batches(1)]
 
     def run(self) -> Iterator[Update]:
@@ -150,6 +154,8 @@ class _Probing:
             uses, site_axes, sample_bytes = layout or (None, {}, 0)
             size = self._batch_size(layout is not None, sample_bytes)
             batches = [batch.to(self.device) for batch in self.data.batches(size)]
+            first = batches[0] if self.fixed_batch else self.singles[0]
+            self.copies_saved = self._overwrites_saved(first)
             quantizers: dict[Site, list[InputQuantizer]] = {}
             if self.context.input_schemes:
                 yield from self._calibrate(batches, quantizers, site_axes)
@@ -157,6 +163,9 @@ class _Probing:
             candidates = Candidates(healthy, self.context.schemes, keep)
             self.warnings += candidates.warnings
             columns = _columns(healthy, candidates, quantizers)
+            if not columns.table:
+                yield self._report(ProbeRows(0), columns, 1, 1, "nothing to judge")
+                return
             listener = ProbeListener(
                 candidates,
                 columns.weights,
@@ -170,7 +179,7 @@ class _Probing:
 
     def _layout(self) -> Layout | None:
         """Return where the samples lie, None to run them one by one."""
-        if len(self.singles) < 2 or "batch_size" in self.context.model.input_hints:
+        if len(self.singles) < 2 or self.fixed_batch:
             return None
         pair = next(self.data.slice(0, 2).batches(2)).to(self.device)
         module = self.tap.module
@@ -181,9 +190,8 @@ class _Probing:
         )
 
     def _batch_size(self, rows_per_sample: bool, sample_bytes: int) -> int:
-        fixed = self.context.model.input_hints.get("batch_size")
-        if fixed is not None:
-            return int(fixed)
+        if self.fixed_batch:
+            return int(self.fixed_batch)
         if not rows_per_sample:
             return 1
         if self.context.batch_size:
@@ -196,7 +204,7 @@ class _Probing:
         self,
         batches: list[Batch],
         quantizers: dict[Site, list[InputQuantizer]],
-        site_axes: Mapping[str, int],
+        site_axes: Mapping[str, SampleAxis],
     ) -> Iterator[Update]:
         """Fill `quantizers` from one pass over the data."""
         everything = self.method.sites == "all"
@@ -228,16 +236,13 @@ class _Probing:
         done, shown = 0.0, 0.0
         for number, batch in enumerate(batches):
             samples = self._sample_indices(batch, rows_per_sample, number)
-            if all(int(s) in finished for s in samples):
+            fresh = ~np.isin(samples, finished)
+            if not fresh.any():
                 done += batch.size * (1 + 3 * self.method.probes)
                 continue
-            listener.begin(batch.size)
-            with torch.enable_grad(), self.tap.session(listener):
-                raw = call(self.tap.module, batch)
-            with torch.enable_grad():
-                output = self.task.output(raw, batch)
+            output = self._forward(batch, listener)
             weight = self._weights(output.detach(), batch, rows_per_sample)
-            good = self._finite(output.detach(), batch, rows_per_sample)
+            good = fresh & self._finite(output.detach(), batch, rows_per_sample)
             done += batch.size
             for probe in range(self.method.probes):
                 direction = self._directions(output.detach(), batch, probe)
@@ -246,19 +251,45 @@ class _Probing:
                 v = listener.take().cpu().numpy()
                 rows.update(v[good], weight[good], samples[good])
                 done += 3 * batch.size
-                precise = self._precise_enough(rows)
-                final = precise or (last and number == len(batches) - 1)
+                if self._precise_enough(rows):
+                    yield self._report(rows, columns, done, done, "precise enough")
+                    return
                 note = f"batch {number + 1} of {len(batches)}, probe {probe + 1}"
-                if final or time.monotonic() - shown > _ROWS_EVERY_SECONDS:
+                if time.monotonic() - shown > _ROWS_EVERY_SECONDS and done < work:
                     yield self._report(rows, columns, done, work, note)
                     shown = time.monotonic()
                 else:
                     yield Update(done, work, note, samples=rows.samples)
-                if final:
-                    rows.close()
-                    return
             rows.close()
         yield self._report(rows, columns, work, work, "")
+
+    def _forward(self, batch: Batch, listener: ProbeListener) -> Tensor:
+        """Return the output of a batch with the graph that leads to it."""
+        listener.begin(batch.size)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            if self.copies_saved:
+                stack.enter_context(_copied_saved_tensors(self.tap.module))
+            with self.tap.session(listener):
+                raw = call(self.tap.module, batch)
+            return self.task.output(raw, batch)
+
+    def _overwrites_saved(self, batch: Batch) -> bool:
+        """Tell whether the model overwrites what autograd has saved.
+
+        Allowed in inference, refused by the backward pass, so it is tried once.
+        """
+        listener = ProbeListener(Candidates((), ()), {}, {}, None, {}, 0, self.device)
+        output = self._forward(batch, listener)
+        if not output.requires_grad:
+            return False
+        try:
+            torch.autograd.backward(output, torch.zeros_like(output))
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+            return True
+        return False
 
     def _sample_indices(
         self, batch: Batch, rows_per_sample: bool, number: int
@@ -313,15 +344,16 @@ class _Probing:
         relative = np.median(stderr[known] / value[known])
         return bool(relative <= self.method.precision)
 
-    def _resume(self, rows: ProbeRows, columns: _Columns) -> set[int]:
+    def _resume(self, rows: ProbeRows, columns: _Columns) -> NDArray[np.int64]:
         """Take over complete samples of an interrupted run; return their indices."""
+        nothing = np.zeros(0, dtype=np.int64)
         arrays = self.context.arrays
         table = arrays.get("predicted_error/columns")
         v = arrays.get("predicted_error/v")
         if not self.context.done or table is None or v is None:
-            return set()
+            return nothing
         if [tuple(map(str, row)) for row in table] != columns.table:
-            return set()
+            return nothing
         sample = np.asarray(arrays["predicted_error/sample"], dtype=np.int64)
         index, count = np.unique(sample, return_counts=True)
         complete = index[count == self.method.probes]
@@ -330,7 +362,7 @@ class _Probing:
             weight = np.asarray(arrays["predicted_error/weight"], dtype=np.float64)
             rows.update(np.asarray(v)[kept], weight[kept], sample[kept])
             rows.close()
-        return set(complete.tolist())
+        return complete
 
     def _report(
         self, rows: ProbeRows, columns: _Columns, done: float, work: float, note: str
@@ -368,6 +400,16 @@ def _columns(
             sites.setdefault(site.name, []).append((len(table), quantizer))
             table.append((part, site.name, quantizer.scheme.key))
     return _Columns(weights, sites, table)
+
+
+def _copied_saved_tensors(module: nn.Module) -> saved_tensors_hooks:
+    """Make autograd keep copies of the activations it saves."""
+    weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
+
+    def pack(x: Tensor) -> Tensor:
+        return x if x.untyped_storage().data_ptr() in weights else x.clone()
+
+    return saved_tensors_hooks(pack, lambda x: x)
 
 
 def _first_broken_site(tap: Tap, batch: Batch) -> str:

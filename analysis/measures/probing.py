@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,10 +26,28 @@ from quant_core.sites import Layer, Site
 from quant_core.tap import Listener, WeightUse
 
 UseKey = tuple[str, int]
-Layout = tuple[dict[UseKey, int], dict[str, int], int]
-"""Axis by weight use, axis by site, bytes of activations per sample."""
-SHARED = -1
-"""Layout of an operand that does not depend on the sample (position tables)."""
+
+
+class SampleAxis(NamedTuple):
+    """Where the samples lie in an operand.
+
+    Attributes:
+        axis: The axis; positions may be folded with the samples along it.
+        inner: Samples vary fastest along the axis (position-major), as in
+            `nn.MultiheadAttention`, which works time-major inside.
+    """
+
+    axis: int
+    inner: bool = False
+
+
+SHARED = SampleAxis(-1)
+"""An operand that does not depend on the sample (a position table's indices)."""
+ONE_ROW = SampleAxis(0)
+"""Any axis will do when the whole batch makes one row."""
+
+Layout = tuple[dict[UseKey, SampleAxis], dict[str, SampleAxis], int]
+"""Sample axis by weight use and by site, bytes of activations per sample."""
 
 
 class _Root(torch.autograd.Function):
@@ -52,6 +70,7 @@ class LayoutListener(Listener):
     def __init__(self) -> None:
         self.operands: dict[UseKey, Tensor] = {}
         self.sites: dict[str, Tensor] = {}
+        self.convolutions: set[UseKey] = set()
         self.opaque = False
         self.bytes = 0
         self._count: dict[str, int] = defaultdict(int)
@@ -67,7 +86,10 @@ class LayoutListener(Listener):
         # The result's leading size tells a shared operand that can be expanded.
         self.operands[key] = use.x.detach()
         self.bytes += result.numel() * 4
-        if _formula(use) is None:
+        formula = _formula(use)
+        if formula == "conv":
+            self.convolutions.add(key)
+        if formula is None:
             self.opaque = True
         return result
 
@@ -76,33 +98,32 @@ class LayoutListener(Listener):
         return parameter
 
 
-def sample_axis(one: Tensor, two: Tensor) -> int | None:
-    """Return the axis along which samples lie, given the same op seen twice.
+def sample_axis(one: Tensor, two: Tensor) -> SampleAxis | None:
+    """Return where samples lie in an operand, given the same op seen twice.
 
     Args:
         one: Operand for the first sample alone.
         two: Operand for the first two samples together.
 
     Returns:
-        The axis (samples may be folded with positions along it, sample-major),
-        `SHARED` when the operand does not depend on the samples, None when they
-        cannot be told apart (tokens sorted by expert, time-major folding).
+        The axis, `SHARED` when the operand does not depend on the samples, None
+        when they cannot be told apart (tokens sorted by expert).
     """
     if one.dim() != two.dim() or one.dtype != two.dtype:
         return None
     if one.shape == two.shape:
         return SHARED if torch.equal(one, two) else None
-    for axis in range(one.dim()):
-        others = [d for d in range(one.dim()) if d != axis]
-        if two.shape[axis] != 2 * one.shape[axis]:
+    # Batches of different size round differently, by far less than this.
+    tolerance = 0.02 * float(one.abs().max())
+    for axis, size in enumerate(one.shape):
+        doubled = (*one.shape[:axis], 2 * size, *one.shape[axis + 1 :])
+        if two.shape != doubled:
             continue
-        if any(one.shape[d] != two.shape[d] for d in others):
-            continue
-        first = two.narrow(axis, 0, one.shape[axis]).double()
-        # Batches of different size round differently, by far less than this.
-        scale = one.abs().max().double().clamp_min(1e-30)
-        if ((first - one.double()).abs().max() / scale) < 0.02:
-            return axis
+        outer = two.narrow(axis, 0, size)
+        inner = two.unflatten(axis, (size, 2)).select(axis + 1, 0)
+        for first, is_inner in ((outer, False), (inner, True)):
+            if float((first.double() - one.double()).abs().max()) <= tolerance:
+                return SampleAxis(axis, is_inner)
     return None
 
 
@@ -131,13 +152,16 @@ def find_layout(
     one, two = seen
     if one.opaque or one.operands.keys() != two.operands.keys():
         return None
-    uses = {}
+    uses: dict[UseKey, SampleAxis] = {}
     for key, operand in one.operands.items():
         axis = sample_axis(operand, two.operands[key])
-        if axis is None or (axis == SHARED and operand.shape[0] != 1):
+        shared = axis == SHARED and operand.shape[0] == 1
+        if axis is None or (axis == SHARED and not shared):
+            return None
+        if key in one.convolutions and axis.axis != 0:
             return None
         uses[key] = axis
-    sites = {}
+    sites: dict[str, SampleAxis] = {}
     for name, x in one.sites.items():
         if name in two.sites:
             axis = sample_axis(x, two.sites[name])
@@ -146,11 +170,13 @@ def find_layout(
     return uses, sites, one.bytes
 
 
-def _split(x: Tensor, axis: int, samples: int, tail: int) -> Tensor:
+def _split(x: Tensor, where: SampleAxis, samples: int, tail: int) -> Tensor:
     """Return `[samples, positions, *last tail axes]`, summed axes flattened."""
-    if samples > 1:
-        x = x.movedim(axis, 0)
     last = x.shape[x.dim() - tail :]
+    if samples > 1 and where.inner:
+        x = x.unflatten(where.axis, (-1, samples)).movedim(where.axis + 1, 0)
+    elif samples > 1:
+        x = x.movedim(where.axis, 0)
     return x.reshape(samples, -1, *last)
 
 
@@ -230,8 +256,8 @@ class ProbeListener(Listener):
         candidates: Candidates,
         weight_columns: Mapping[str, int],
         site_columns: Mapping[str, Sequence[tuple[int, Callable[[Tensor], Tensor]]]],
-        axes: Mapping[UseKey, int] | None,
-        site_axes: Mapping[str, int],
+        axes: Mapping[UseKey, SampleAxis] | None,
+        site_axes: Mapping[str, SampleAxis],
         width: int,
         device: torch.device | str,
     ) -> None:
@@ -268,7 +294,7 @@ class ProbeListener(Listener):
             return x
         alias = x.view_as(x) if x.requires_grad else self._in_graph(x)
         kept = self._keep(x)
-        axis = self._site_axes.get(site.name, 0)
+        axis = self._site_axes.get(site.name, ONE_ROW)
 
         def project(gradient: Tensor) -> None:
             for column, change in columns:
@@ -300,12 +326,12 @@ class ProbeListener(Listener):
             return self._in_graph(result)
         if _formula(use) is None:
             return self._differentiate(use)
-        axis = 0 if self._axes is None else self._axes[key]
+        axis = ONE_ROW if self._axes is None else self._axes[key]
         if axis == SHARED:
             # One position table serves all samples; a copy per sample gives each
             # its own gradient.
             result = result.expand(self._samples, *result.shape[1:])
-            axis = 0
+            axis = SampleAxis(0)
         result = self._in_graph(result)
         kept = self._keep(use.x)
 
@@ -343,7 +369,9 @@ class ProbeListener(Listener):
         first = self._weight_columns[layer.name]
         self.v[:, first : first + v.shape[1]] += v
 
-    def _project(self, use: WeightUse, x: Tensor, gradient: Tensor, axis: int) -> None:
+    def _project(
+        self, use: WeightUse, x: Tensor, gradient: Tensor, axis: SampleAxis
+    ) -> None:
         """Add the projections of one use; runs inside the backward pass."""
         formula, n = _formula(use), self._samples
         if formula == "embedding":
@@ -358,7 +386,7 @@ class ProbeListener(Listener):
         deltas = self._candidates.deltas(use.layer, use.parameter)
         views = _views(deltas, use)
         if formula == "conv":
-            self._add(use.layer, self._conv(use, x, gradient, views))
+            self._add(use.layer, self._conv(use, x, gradient, views, axis))
             return
         if formula != "linear":
             views = views.transpose(1, 2)
@@ -372,7 +400,12 @@ class ProbeListener(Listener):
         )
 
     def _conv(
-        self, use: WeightUse, x: Tensor, gradient: Tensor, deltas: Tensor
+        self,
+        use: WeightUse,
+        x: Tensor,
+        gradient: Tensor,
+        deltas: Tensor,
+        axis: SampleAxis,
     ) -> Tensor:
         stride, padding, dilation, groups = _conv_args(use)
         if use.op.name in _TRANSPOSED:
@@ -387,7 +420,7 @@ class ProbeListener(Listener):
             groups=groups,
         )
         # Frames folded into the batch axis belong to one sample.
-        return v.reshape(self._samples, -1, v.shape[1]).sum(1)
+        return _split(v, axis, self._samples, 1).sum(1)
 
 
 def _views(deltas: Tensor, use: WeightUse) -> Tensor:
