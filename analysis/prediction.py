@@ -207,12 +207,11 @@ class Predictor:
             share = 1.0
         else:
             share = float(max(0.0, 1.0 - (noise / interaction) ** 2))
-        value, stderr = clustered_ratio(
-            self._square + share * cross, self._weight, self._cluster
-        )
+        used = self._square + share * cross
+        total, total_se = clustered_ratio(used, self._weight, self._cluster)
         return Prediction(
-            float(value),
-            float(stderr),
+            float(total),
+            float(total_se),
             float(own),
             float(interaction),
             float(se),

@@ -23,7 +23,8 @@ class Histogram:
     Bin `j` holds `[j w, (j+1) w)`. The width `w = 2**exponent` is the smallest for
     which all values seen lie in at most `bins` consecutive bins (and for which bin
     numbers stay exact in float32). It depends on the extremes alone, and doubling it
-    joins whole bins, so any order of updates and merges ends in the same counts.
+    joins whole bins, so any order of updates and merges ends in the same counts (as
+    long as no value is 2**-149 bins small or smaller).
 
     Args:
         bins: Largest number of bins; from half as many up to all are in use.

@@ -128,10 +128,10 @@ def _patches(
         span = dilation[axis] * (kernel[axis] - 1) + 1
         view = view.unfold(2 + axis, span, stride[axis])
         view = view.narrow(2 + axis, 0, size[axis])
-    for axis in range(axes):
-        view = view[
-            (..., slice(None, None, dilation[axis]), *[slice(None)] * (axes - 1 - axis))
-        ]
+    for axis, step in enumerate(dilation):
+        steps = [slice(None)] * view.dim()
+        steps[2 + axes + axis] = slice(None, None, step)
+        view = view[tuple(steps)]
     order = [0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes)]
     view = view.permute(order)
     n, channels = view.shape[:2]
@@ -152,4 +152,5 @@ def activation_projections(x_change: Tensor, gradient: Tensor) -> Tensor:
         `[N]` float32.
     """
     n = x_change.shape[0]
-    return torch.linalg.vecdot(x_change.reshape(n, -1), gradient.float().reshape(n, -1))
+    change, slope = x_change.reshape(n, -1), gradient.float().reshape(n, -1)
+    return torch.einsum("ni,ni->n", change, slope)

@@ -203,7 +203,7 @@ class _Session(TorchFunctionMode):
         parameters = dict(tap.module.named_parameters())
         for layer in tap.layers:
             parameter = parameters[layer.parameter]
-            start = parameter.storage_offset()
+            start = int(parameter.storage_offset())
             stop = start + parameter.numel()
             self._owners[parameter.untyped_storage().data_ptr()].append(
                 _Owner(layer, parameter, start, stop)
@@ -267,8 +267,7 @@ class _Session(TorchFunctionMode):
         path, module = self._path[-1], owner.layer.parameter.rpartition(".")[0]
         own = path == module or path == "" or module.startswith(path + ".")
         name = owner.layer.name if own else path
-        key = (name, "input")
-        site = self._sites.get(key)  # type: ignore[call-overload]
+        site = self._sites.get((name, "input"))
         if site is None:
             site = Site(name, op, "input", owner.layer.name, tuple(x.shape))
             self._sites[name, "input"] = site

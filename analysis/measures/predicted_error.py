@@ -356,7 +356,7 @@ class _Probing:
             return nothing
         sample = np.asarray(arrays["predicted_error/sample"], dtype=np.int64)
         index, count = np.unique(sample, return_counts=True)
-        complete = index[count == self.method.probes]
+        complete: NDArray[np.int64] = index[count == self.method.probes]
         kept = np.isin(sample, complete)
         if kept.any():
             weight = np.asarray(arrays["predicted_error/weight"], dtype=np.float64)

@@ -54,12 +54,23 @@ class _Root(torch.autograd.Function):
     """Identity that makes a frozen tensor part of the graph."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, anchor: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, anchor: Tensor) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[None, None]:
         return None, None
+
+
+def _rooted(x: Tensor, anchor: Tensor) -> Tensor:
+    """Return `x` as part of the graph that `anchor` belongs to."""
+    rooted: Tensor = _Root.apply(x, anchor)  # type: ignore[no-untyped-call]
+    return rooted
+
+
+def _on_gradient(x: Tensor, project: Callable[[Tensor], None]) -> None:
+    """Call `project` with the gradient of `x` whenever a backward pass brings it."""
+    x.register_hook(project)  # type: ignore[no-untyped-call]
 
 
 class LayoutListener(Listener):
@@ -120,11 +131,16 @@ def sample_axis(one: Tensor, two: Tensor) -> SampleAxis | None:
         if two.shape != doubled:
             continue
         outer = two.narrow(axis, 0, size)
-        inner = two.unflatten(axis, (size, 2)).select(axis + 1, 0)
+        inner = _unfolded(two, axis, 2).select(axis + 1, 0)
         for first, is_inner in ((outer, False), (inner, True)):
             if float((first.double() - one.double()).abs().max()) <= tolerance:
                 return SampleAxis(axis, is_inner)
     return None
+
+
+def _unfolded(x: Tensor, axis: int, samples: int) -> Tensor:
+    """Return `x` with an axis of positions x samples split in two."""
+    return x.reshape(*x.shape[:axis], -1, samples, *x.shape[axis + 1 :])
 
 
 def find_layout(
@@ -174,7 +190,7 @@ def _split(x: Tensor, where: SampleAxis, samples: int, tail: int) -> Tensor:
     """Return `[samples, positions, *last tail axes]`, summed axes flattened."""
     last = x.shape[x.dim() - tail :]
     if samples > 1 and where.inner:
-        x = x.unflatten(where.axis, (-1, samples)).movedim(where.axis + 1, 0)
+        x = _unfolded(x, where.axis, samples).movedim(where.axis + 1, 0)
     elif samples > 1:
         x = x.movedim(where.axis, 0)
     return x.reshape(samples, -1, *last)
@@ -286,7 +302,7 @@ class ProbeListener(Listener):
         return v
 
     def _in_graph(self, x: Tensor) -> Tensor:
-        return x if x.requires_grad else _Root.apply(x, self._anchor).clone()
+        return x if x.requires_grad else _rooted(x, self._anchor).clone()
 
     def activation(self, site: Site, x: Tensor) -> Tensor:
         columns = self._site_columns.get(site.name)
@@ -305,7 +321,7 @@ class ProbeListener(Listener):
                 )
                 self.v[:, column] += v
 
-        alias.register_hook(project)
+        _on_gradient(alias, project)
         return alias
 
     def _keep(self, x: Tensor) -> _Kept:
@@ -338,7 +354,7 @@ class ProbeListener(Listener):
         def project(gradient: Tensor) -> None:
             self._project(use, kept.x, gradient, axis)
 
-        result.register_hook(project)
+        _on_gradient(result, project)
         return result
 
     def _differentiate(self, use: WeightUse) -> Tensor:
@@ -354,14 +370,14 @@ class ProbeListener(Listener):
         known = self._stand_ins.get(layer.name)
         if known is not None:
             return known
-        stand_in = _Root.apply(parameter.detach(), self._anchor)
+        stand_in = _rooted(parameter.detach(), self._anchor)
 
         def project(gradient: Tensor) -> None:
             deltas = self._candidates.deltas(layer, parameter)
             v = deltas.flatten(1) @ gradient.float().reshape(-1)
             self._add(layer, v.unsqueeze(0))
 
-        stand_in.register_hook(project)
+        _on_gradient(stand_in, project)
         self._stand_ins[layer.name] = stand_in
         return stand_in
 

