@@ -20,10 +20,6 @@ from analysis.errors import AnalysisError
 if TYPE_CHECKING:
     from quant_core.assignment import Assignment
 
-SIGNIFICANCE = 2.0
-"""Standard errors below which an estimated interaction counts as noise."""
-
-
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """Predicted error of an assignment, in the unit of the task.
@@ -188,9 +184,10 @@ class Predictor:
     def predict(self, assignment: Assignment) -> Prediction:
         """Return the predicted error of `assignment`.
 
-        The interaction is shrunk by `max(0, 1 - (2 se / interaction)^2)`: where
-        cross terms are not distinguishable from probe noise the additive
-        prediction, whose noise averages out over layers, is the better one.
+        The interaction is shrunk by `max(0, 1 - (se / interaction)^2)`, the
+        positive-part James-Stein factor: where cross terms cannot be told from
+        probe noise, the additive prediction, whose noise averages out over layers,
+        is the better one. More probes let more of the interaction through.
         """
         columns, missing = self.columns_of(assignment)
         if self._v is None:
@@ -202,11 +199,10 @@ class Predictor:
         cross = self._sum**2 - self._square
         both = np.stack([self._square, cross], axis=1)
         (own, interaction), (_, se) = clustered_ratio(both, self._weight, self._cluster)
-        noise = SIGNIFICANCE * se
-        if interaction == 0 or not np.isfinite(noise):
+        if interaction == 0 or not np.isfinite(se):
             share = 1.0
         else:
-            share = float(max(0.0, 1.0 - (noise / interaction) ** 2))
+            share = float(max(0.0, 1.0 - (se / interaction) ** 2))
         used = self._square + share * cross
         total, total_se = clustered_ratio(used, self._weight, self._cluster)
         return Prediction(

@@ -23,6 +23,7 @@ from quant_core.tap import Tap
 
 _KEEP_SECONDS = 10.0  # between two partial results
 _BATCH_MACS = 8e9  # multiply-adds of one forward call: about 0.1 s on two cores
+_USUAL_TOKENS = 64
 _SHARED = 4  # activations remembered: consumers of one tensor run close together
 _SYSTEMATIC = 0.06  # share of positions that makes an outlier channel systematic
 _NAMED = 5  # sites a warning names
@@ -123,12 +124,17 @@ def _kept_arrays(context: MeasureContext) -> Mapping[str, np.ndarray]:
 def _batch_size(context: MeasureContext) -> int:
     """Return samples per call: as wished, else what takes some 0.1 s.
 
-    It depends on sizes alone, so that two runs see the same batches.
+    An exported program may take one number only. The choice depends on sizes alone,
+    so that two runs see the same batches.
     """
-    if context.batch_size:
-        return context.batch_size
-    info = context.model.info
-    macs = sum(layer.macs for layer in info.layers) or 64 * info.parameters
+    wished = context.model.input_hints.get("batch_size") or context.batch_size
+    if wished:
+        return int(wished)
+    layers = context.model.info.layers
+    macs = sum(layer.macs for layer in layers)
+    if not macs:  # not traced yet: every weight once per token, look-ups apart
+        used = sum(layer.parameters for layer in layers if layer.kind != "embedding")
+        macs = used * _USUAL_TOKENS
     return int(min(max(_BATCH_MACS // max(macs, 1), 1), 64))
 
 
@@ -250,7 +256,7 @@ class _Watcher:
 
     def _of_tensor(self, site: Site, x: Tensor) -> _Shared:
         """Return the statistics of one tensor, computed when first seen."""
-        axis = _channel_axis(site, x, self._convolutional)
+        axis = _channel_axis(site, x, self._convolutional) % x.ndim
         mask = self._masks["decoder" in site.name.split(".")]
         # Inference tensors have no version: they could change unnoticed.
         version = None if x.is_inference() else x._version
@@ -262,7 +268,7 @@ class _Watcher:
         stats = TensorStats(self.measure.bins, self.measure.threshold)
         fresh = _Shared(key, x, stats)
         try:
-            last = axis % x.ndim == x.ndim - 1
+            last = axis == x.ndim - 1
             if mask is None or not (last or site.role == "operand"):
                 stats.update(x, axis)
             else:

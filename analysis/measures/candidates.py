@@ -35,6 +35,7 @@ class Candidates:
         self._schemes: dict[str, tuple[Scheme, ...]] = {}
         self._room = keep_bytes
         self._kept: dict[str, Tensor] = {}
+        self._scratch = torch.empty(0)
         refused: dict[str, list[str]] = {}
         for layer in layers:
             fitting = []
@@ -57,16 +58,26 @@ class Candidates:
         return self._schemes[layer.name]
 
     def deltas(self, layer: Layer, parameter: Tensor) -> Tensor:
-        """Return `[F, *shape]` float32: `Q(W) - W` for each fitting scheme."""
+        """Return `[F, *shape]` float32: `Q(W) - W` for each fitting scheme.
+
+        The result is only good until the next call: its memory is used again.
+        """
         kept = self._kept.get(layer.name)
         if kept is not None:
             return kept
-        result = errors(
-            parameter.detach(), self._schemes[layer.name], layer.channel_axes
-        )
-        size = result.numel() * result.element_size()
-        if size <= self._room:
-            self._room -= size
+        schemes = self._schemes[layer.name]
+        count = len(schemes) * parameter.numel()
+        keeps = 4 * count <= self._room
+        if keeps:
+            flat = torch.empty(count, device=parameter.device)
+            self._room -= 4 * count
+        else:
+            if self._scratch.numel() < count:
+                self._scratch = torch.empty(count, device=parameter.device)
+            flat = self._scratch[:count]
+        result = flat.view(len(schemes), *parameter.shape)
+        errors(parameter.detach(), schemes, layer.channel_axes, result)
+        if keeps:
             self._kept[layer.name] = result
         return result
 

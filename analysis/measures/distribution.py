@@ -48,7 +48,8 @@ def distribution_rows(
         channels: Ranges of the channels.
     """
     absmax = float(channels.absmax.max())
-    bulk = histogram.magnitude_quantile(_BULK)
+    # Inside a bin the quantile is interpolated and may pass the largest value.
+    bulk = min(histogram.magnitude_quantile(_BULK), absmax)
     values = (
         moments.mean,
         moments.std,

@@ -1,0 +1,412 @@
+"""Distribution: values of a layer, the levels of a scheme over them, its channels."""
+
+from __future__ import annotations
+
+import numpy as np
+from PySide6.QtCore import QPointF, QSize, Qt, Slot
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QLabel,
+    QSizePolicy,
+    QSpinBox,
+    QSplitter,
+    QWidget,
+)
+
+from app.context import AppContext
+from app.models.level_grid import (
+    SHARED,
+    TYPICAL,
+    Distribution,
+    LevelGrid,
+    grid_of,
+)
+from app.theme import theme
+from app.widgets.channel_plot import ChannelPlot
+from app.widgets.data_table import Table
+from app.widgets.format import significant
+from app.widgets.histogram_plot import HistogramPlot
+from app.widgets.legend import Entry
+from app.widgets.plot_panel import PlotPanel
+from quant_core.scheme import Scheme, parse_scheme
+
+WEIGHTS, INPUT = "weights", "activations"
+_SOURCES = {WEIGHTS: "Weights", INPUT: "Input activations"}
+ASSIGNED = "As assigned"
+OUTLIERS = 8
+"""Outlier channels marked in the lower plot."""
+
+
+class DistributionView(PlotPanel):
+    """Histogram and channel ranges of the layer looked at."""
+
+    def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
+        """Listen to the context; draw when shown."""
+        super().__init__("Distribution", parent)
+        self._context = context
+        self._data: Distribution | None = None
+        self._grid: LevelGrid | None = None
+        self._shown_of: tuple[int, str] = (-1, "")
+        self._build_controls()
+        self._build_plots()
+        context.projectChanged.connect(self._on_any)
+        context.runsChanged.connect(self._on_any)
+        context.rowsAdded.connect(self._on_rows)
+        context.selection.changed.connect(self._on_any)
+        context.assignmentChanged.connect(self._on_assignment)
+        self.message.connect(context.message)
+        self.invalidate("all")
+
+    # -- parts ---------------------------------------------------------------------
+
+    def _build_controls(self) -> None:
+        self.source_box = QComboBox(self)
+        for key, text in _SOURCES.items():
+            self.source_box.addItem(text, key)
+        self.source_box.setAccessibleName("Weights or input activations")
+        self.scheme_box = QComboBox(self)
+        self.scheme_box.setAccessibleName("Scheme whose levels are shown")
+        self.scheme_box.setToolTip("Whose levels are drawn over the histogram")
+        self.scheme_box.addItem(ASSIGNED)
+        for box in (self.source_box, self.scheme_box):
+            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.channel_box = QSpinBox(self)
+        self.channel_box.setRange(TYPICAL, 0)
+        self.channel_box.setValue(TYPICAL)
+        self.channel_box.setSpecialValueText("typical")
+        self.channel_box.setAccessibleName("Channel whose levels are shown")
+        self.channel_box.setToolTip(
+            "With one scale per channel: whose levels are drawn. The typical channel "
+            "has the median range; a click on a channel below chooses it."
+        )
+        self.log_box = QCheckBox("&Log counts", self)
+        self.log_box.setChecked(True)
+        self.log_box.setToolTip("A log axis shows the few outliers beside the many")
+        self.sort_box = QCheckBox("&Widest first", self)
+        self.sort_box.setToolTip("Order the channels by their largest magnitude")
+        self.controls.addWidget(self.source_box)
+        named = (("&Scheme", self.scheme_box), ("&Channel", self.channel_box))
+        for text, widget in named:
+            label = QLabel(text, self)
+            label.setBuddy(widget)
+            self.controls.addWidget(label)
+            self.controls.addWidget(widget)
+        self.controls.addWidget(self.log_box)
+        self.controls.addWidget(self.sort_box)
+        self.controls.addStretch(1)
+        self.source_box.currentIndexChanged.connect(self._on_any)
+        self.scheme_box.currentIndexChanged.connect(self._on_grid)
+        self.channel_box.valueChanged.connect(self._on_grid)
+        self.log_box.toggled.connect(self._on_any)
+        self.sort_box.toggled.connect(self._on_any)
+
+    def _build_plots(self) -> None:
+        self.histogram = HistogramPlot("Histogram of the values with the levels")
+        self.channels = ChannelPlot("Smallest and largest value of every channel")
+        splitter = QSplitter(Qt.Orientation.Vertical)
+        splitter.setChildrenCollapsible(False)
+        splitter.addWidget(self.histogram)
+        splitter.addWidget(self.channels)
+        splitter.setStretchFactor(0, 3)
+        splitter.setStretchFactor(1, 2)
+        for plot in (self.histogram, self.channels):
+            plot.setMinimumHeight(theme().line(5))
+            plot.setSizePolicy(
+                QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding
+            )
+            plot.axis("left").setWidth(theme().em(9))
+        self.body.addWidget(splitter, 1)
+        self.histogram.hovered.connect(self._on_hover_value)
+        self.channels.hovered.connect(self._on_hover_channel)
+        self.channels.clicked.connect(self._on_click_channel)
+
+    # -- what changed --------------------------------------------------------------
+
+    @property
+    def source(self) -> str:
+        """Which tensor is shown: `WEIGHTS` or `INPUT`."""
+        return str(self.source_box.currentData())
+
+    @Slot()
+    def _on_any(self, *_: object) -> None:
+        self.invalidate("all")
+
+    @Slot(object)
+    def _on_rows(self, measure: object) -> None:
+        if measure == self.source:
+            self.invalidate("all")
+
+    @Slot()
+    def _on_grid(self, *_: object) -> None:
+        self.invalidate("grid")
+
+    @Slot(object)
+    def _on_assignment(self, layers: object) -> None:
+        if self._context.selection.current in np.asarray(layers):
+            self.invalidate("grid")
+
+    def refresh(self, stale: set[str]) -> None:
+        """Redraw what changed."""
+        if "all" in stale:
+            self._fill_schemes()
+            if not self._read():
+                return
+            self._show_data()
+        if self._data is not None and not self.is_empty:
+            self._show_grid()
+            if self._shown_of != self._subject():
+                self._shown_of = self._subject()
+                self.fit()
+
+    def _subject(self) -> tuple[int, str]:
+        return self._context.selection.current, self.source
+
+    def _fill_schemes(self) -> None:
+        project, chosen = self._context.project, self.scheme_box.currentText()
+        keys: tuple[str, ...] = ()
+        if project is not None:
+            part = "weight" if self.source == WEIGHTS else "input"
+            keys = tuple(project.formats("predicted_error", "error", part))
+            if self.source == WEIGHTS and not keys:
+                keys = tuple(project.formats("weights", "sqnr", "weight"))
+        if keys == tuple(self.scheme_box.itemText(i) for i in range(1, 1 + len(keys))):
+            if self.scheme_box.count() == len(keys) + 1:
+                return
+        self.scheme_box.blockSignals(True)
+        self.scheme_box.clear()
+        self.scheme_box.addItems([ASSIGNED, *keys])
+        self.scheme_box.setCurrentIndex(max(0, self.scheme_box.findText(chosen)))
+        self.scheme_box.blockSignals(False)
+
+    def _read(self) -> bool:
+        """Take the kept arrays of the current layer; False leaves an empty state."""
+        project, current = self._context.project, self._context.selection.current
+        self._data = None
+        if project is None:
+            text = "Open a model to see how its weights and activations are spread."
+            self.show_empty("No model open", text, "Open a model…", "open")
+            return False
+        if current < 0:
+            text = "Choose a layer in the table or in the heatmap."
+            self.show_empty("No layer selected", text)
+            return False
+        name = project.info.layers[current].name
+        found = {
+            what: project.array(f"{self.source}/{name}/{what}")
+            for what in ("hist_counts", "hist_edges", "channel_min", "channel_max")
+        }
+        arrays = {key: a for key, a in found.items() if a is not None and len(a)}
+        if len(arrays) < len(found):
+            self._show_missing(name)
+            return False
+        top = project.array(f"{self.source}/{name}/top_channels")
+        self._data = Distribution(
+            counts=np.asarray(arrays["hist_counts"], dtype=np.int64),
+            edges=np.asarray(arrays["hist_edges"], dtype=np.float64),
+            low=np.asarray(arrays["channel_min"], dtype=np.float64),
+            high=np.asarray(arrays["channel_max"], dtype=np.float64),
+            top_channels=np.zeros(0, np.int64) if top is None else top[:OUTLIERS],
+        )
+        self.show_plot()
+        return True
+
+    def _show_missing(self, name: str) -> None:
+        project = self._context.project
+        assert project is not None
+        run = project.latest_run(self.source)
+        what = "weight statistics" if self.source == WEIGHTS else "activations"
+        need = "" if self.source == WEIGHTS else "Choose calibration data and analyse"
+        text = (
+            f"{need or 'Analyse'} the model to see how the values of {name} are "
+            "spread and where its levels would lie."
+        )
+        if run is not None and run.status == "running":
+            text = f"The running job has not reached {name} yet."
+        elif run is not None:
+            text = f"The last run kept nothing for {name}: see its warnings under Jobs."
+        self.show_empty(f"No {what} yet", text, "Analyse", "analyse", controls=True)
+
+    # -- drawing -------------------------------------------------------------------
+
+    def _show_data(self) -> None:
+        data, project = self._data, self._context.project
+        assert data is not None
+        assert project is not None
+        noun = "weights" if self.source == WEIGHTS else "values"
+        self.histogram.set_counts(
+            data.counts, data.edges, log=self.log_box.isChecked(), noun=noun
+        )
+        self.channels.set_channels(data, by_range=self.sort_box.isChecked())
+        layer = project.info.layers[self._context.selection.current]
+        source = _SOURCES[self.source]
+        self.set_title(f"{source} of {layer.name}")
+
+    def scheme(self) -> Scheme | None:
+        """Return the scheme whose levels are shown, None for the stored float."""
+        project, current = self._context.project, self._context.selection.current
+        if project is None or current < 0:
+            return None
+        if self.scheme_box.currentIndex() > 0:
+            return parse_scheme(self.scheme_box.currentText())
+        assignment = project.assignment
+        of = assignment.scheme_of if self.source == WEIGHTS else assignment.input_of
+        return of(current)
+
+    def _show_grid(self) -> None:
+        data, scheme = self._data, self.scheme()
+        assert data is not None
+        self.channel_box.blockSignals(True)
+        self.channel_box.setMaximum(len(data.low) - 1)
+        self.channel_box.blockSignals(False)
+        wanted = self.channel_box.value()
+        grid = None if scheme is None else grid_of(scheme, data, wanted)
+        self._grid = grid
+        levels = np.zeros(0) if grid is None else grid.levels
+        self.channel_box.setEnabled(grid is not None and grid.channel != SHARED)
+        shared = grid is not None and grid.channel == SHARED
+        clips = shared and scheme is not None and scheme.granularity == "tensor"
+        self.histogram.set_levels(levels, clips=clips)
+        self.channels.set_choice(SHARED if grid is None else grid.channel, levels)
+        self.set_subtitle(self._caption(scheme, grid))
+        self._show_legend(scheme, grid)
+
+    def _caption(self, scheme: Scheme | None, grid: LevelGrid | None) -> str:
+        data, project = self._data, self._context.project
+        assert data is not None
+        assert project is not None
+        noun = "weights" if self.source == WEIGHTS else "values"
+        total, channels = int(data.counts.sum()), len(data.low)
+        parts = [f"{total:,} {noun} in {channels:,} channels"]
+        run = project.latest_run(self.source)
+        if self.source == INPUT and run is not None:
+            parts.append(f"{run.samples:,} calibration samples")
+        if scheme is None:
+            parts.append("kept in float: no levels")
+        elif grid is None:
+            parts.append(f"{scheme.key}: too many values to draw as levels")
+        else:
+            parts.append(self._grid_caption(scheme, grid))
+            noise = self._noise(scheme)
+            if np.isfinite(noise):
+                parts.append(f"signal to noise {noise:.1f} dB, higher is better")
+        text = " · ".join(parts) + "."
+        return f"{text} {grid.note}".rstrip() if grid is not None else text
+
+    @staticmethod
+    def _grid_caption(scheme: Scheme, grid: LevelGrid) -> str:
+        text = f"{scheme.key}: {len(grid.levels)} levels"
+        text += f", step {significant(grid.step)}"
+        if grid.channel != SHARED:
+            low, high = map(significant, grid.steps)
+            text += f" in channel {grid.channel} ({low} to {high} over the channels)"
+        if np.isfinite(grid.zeroed):
+            text += f", {grid.zeroed:.1%} become zero, {grid.clipped:.2%} are clipped"
+        return text
+
+    def _noise(self, scheme: Scheme) -> float:
+        """Return the kept signal-to-noise ratio of the weights [dB], or NaN."""
+        project, current = self._context.project, self._context.selection.current
+        if project is None or self.source != WEIGHTS:
+            return float("nan")
+        if scheme.key not in project.formats("weights", "sqnr", "weight"):
+            return float("nan")
+        values = project.values("weights", scheme.key, "sqnr", "weight")
+        return float(values[current])
+
+    def _show_legend(self, scheme: Scheme | None, grid: LevelGrid | None) -> None:
+        data_brush = theme().brush("float_data", alpha=0.35)
+        entries = [Entry("as stored", "fill", theme().pen("float_data"), data_brush)]
+        none = theme().brush("base")
+        if grid is not None and scheme is not None:
+            dash = theme().pen("clip", style=Qt.PenStyle.DashLine)
+            own = f" in channel {grid.channel}" if grid.channel != SHARED else ""
+            ends = "their ends"
+            ends += ": clipped beyond" if scheme.granularity == "tensor" else ""
+            pen = theme().pen("quantized")
+            entries.append(Entry(f"levels of {scheme.key}{own}", "line", pen, none))
+            entries.append(Entry(ends, "line", dash, none))
+        if self._data is not None and len(self._data.top_channels):
+            red = theme().brush("danger")
+            entries.append(Entry("outlier channels", "t", theme().pen("danger"), red))
+        self.legend.set_entries(tuple(entries))
+
+    @Slot()
+    def fit(self) -> None:
+        """Show all values and all channels."""
+        self.histogram.fit()
+        self.channels.fit()
+
+    # -- reading off ---------------------------------------------------------------
+
+    @Slot(object)
+    def _on_hover_value(self, point: QPointF | None) -> None:
+        self.read_out.set_full("" if point is None else self.describe_value(point.x()))
+
+    def describe_value(self, value: float) -> str:
+        """Return the read-out at a value: its bin, and the level it would become."""
+        data = self._data
+        if data is None:
+            return ""
+        at = int(np.searchsorted(data.edges, value, side="right")) - 1
+        parts = [f"value {significant(value)}"]
+        if 0 <= at < len(data.counts):
+            count, total = int(data.counts[at]), max(int(data.counts.sum()), 1)
+            low, high = map(significant, data.edges[at : at + 2])
+            parts.append(f"{count:,} in the bin {low} to {high} ({count / total:.2%})")
+        grid = self._grid
+        if grid is not None:
+            level = grid.levels[np.abs(grid.levels - value).argmin()]
+            parts.append(f"becomes {significant(float(level))}")
+            parts.append(f"off by {significant(abs(float(level) - value))}")
+        return "  ·  ".join(parts)
+
+    @Slot(object)
+    def _on_hover_channel(self, point: QPointF | None) -> None:
+        text = "" if point is None else self.describe_channel(point.x())
+        self.read_out.set_full(text)
+
+    def describe_channel(self, x: float) -> str:
+        """Return the read-out of the channel at a coordinate of the lower plot."""
+        channel, data = self.channels.channel_at(x), self._data
+        if data is None or channel < 0:
+            return ""
+        low, high = significant(data.low[channel]), significant(data.high[channel])
+        rank = int((data.extent > data.extent[channel]).sum()) + 1
+        median = float(np.median(data.extent))
+        parts = [f"channel {channel}", f"{low} to {high}"]
+        if median > 0:
+            ratio = data.extent[channel] / median
+            parts.append(f"{ratio:.2g} x the median channel (rank {rank:,})")
+        return "  ·  ".join(parts)
+
+    @Slot(object, object)
+    def _on_click_channel(self, point: QPointF, _modifiers: object) -> None:
+        channel = self.channels.channel_at(point.x())
+        if channel >= 0 and self.channel_box.isEnabled():
+            self.channel_box.setValue(channel)
+
+    def table(self) -> Table | None:
+        """Return the bins with their counts, and beside them the channel ranges."""
+        data = self._data
+        if data is None or self.is_empty:
+            return None
+        rows = max(len(data.counts), len(data.low))
+
+        def column(values: np.ndarray) -> list[object]:
+            return [*values.tolist(), *[""] * (rows - len(values))]
+
+        titles = ("bin from", "bin to", "count", "channel", "smallest", "largest")
+        columns = (
+            data.edges[:-1],
+            data.edges[1:],
+            data.counts,
+            np.arange(len(data.low)),
+            data.low,
+            data.high,
+        )
+        return Table(titles, tuple(column(values) for values in columns))
+
+    def sizeHint(self) -> QSize:
+        """Return a size at which both plots can be read."""
+        return QSize(theme().em(80), theme().line(34))

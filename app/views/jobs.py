@@ -1,0 +1,167 @@
+"""The running job with its time left, and the runs of the project."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtGui import QShowEvent
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHBoxLayout,
+    QProgressBar,
+    QPushButton,
+    QStackedWidget,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.context import AppContext
+from app.dialogs.analyse import summary
+from app.theme import theme
+from app.widgets.empty_state import EmptyState
+from app.widgets.format import DASH, duration, integer
+from app.widgets.plot_panel import Elided
+
+if TYPE_CHECKING:
+    from analysis.runs import RunInfo
+    from app.jobs import JobRunner
+    from app.progress import JobState
+
+COLUMNS = (
+    ("Measure", 30),
+    ("Status", 14),
+    ("Samples", 9),
+    ("Data", 22),
+    ("Time", 9),
+    ("Begun", 18),
+    ("Notes", 60),
+)
+STEPS = 1000
+STATUS_COLOURS = {"complete": "good", "failed": "danger", "running": "accent"}
+
+
+class JobStrip(QWidget):
+    """One line with text, bar and *Cancel*; hidden while nothing runs."""
+
+    def __init__(self, runner: JobRunner, parent: QWidget | None = None) -> None:
+        """Listen to the runner."""
+        super().__init__(parent)
+        self._runner = runner
+        self.bar = QProgressBar(self)
+        self.bar.setTextVisible(False)
+        self.bar.setAccessibleName("Progress of the job")
+        self.bar.setMaximumHeight(theme().line(0.6))
+        self.bar.setMaximumWidth(theme().em(30))
+        self.text = Elided(self)
+        self.cancel = QPushButton("Cancel", self)
+        self.cancel.setToolTip("Stop the job; what is finished is kept (Ctrl+.)")
+        self.cancel.clicked.connect(runner.cancel)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme().em())
+        layout.addWidget(self.text, 3)
+        layout.addWidget(self.bar, 1)
+        layout.addWidget(self.cancel)
+        runner.stateChanged.connect(self.show_state)
+        self.show_state(runner.state)
+
+    @Slot(object)
+    def show_state(self, state: JobState | None) -> None:
+        """Show a job, or nothing."""
+        active = state is not None and state.is_active
+        self.setVisible(active)
+        if state is None or not active:
+            return
+        self.text.set_full(state.text)
+        share = state.share
+        # A range of 0 to 0 makes the bar say "busy" without a share.
+        self.bar.setRange(0, STEPS if share is not None else 0)
+        self.bar.setValue(round(STEPS * (share or 0.0)))
+        self.cancel.setEnabled(state.status == "running")
+        self.cancel.setVisible(state.status != "opening")
+
+
+class JobsView(QWidget):
+    """The job at work above, the finished runs below."""
+
+    def __init__(
+        self, context: AppContext, runner: JobRunner, parent: QWidget | None = None
+    ) -> None:
+        """Listen to the context."""
+        super().__init__(parent)
+        self._context = context
+        self._is_stale = True
+        self.setAccessibleName("Jobs")
+        self.strip = JobStrip(runner, self)
+        self.runs = QTreeWidget(self)
+        self.runs.setAccessibleName("Runs of this project")
+        self.runs.setRootIsDecorated(False)
+        self.runs.setUniformRowHeights(True)
+        self.runs.setAlternatingRowColors(True)
+        self.runs.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.runs.setHeaderLabels([title for title, _ in COLUMNS])
+        for number, (_, width) in enumerate(COLUMNS):
+            self.runs.setColumnWidth(number, theme().em(width))
+        self._empty = EmptyState(
+            "No runs yet", "Every analysis is listed here, and earlier ones are kept."
+        )
+        self._stack = QStackedWidget(self)
+        self._stack.addWidget(self.runs)
+        self._stack.addWidget(self._empty)
+        gap = theme().em(0.75)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(gap, gap, gap, gap)
+        layout.addWidget(self.strip)
+        layout.addWidget(self._stack, 1)
+        context.projectChanged.connect(self._invalidate)
+        context.runsChanged.connect(self._invalidate)
+        theme().themeChanged.connect(self._invalidate)
+        self._refresh()
+
+    @Slot()
+    def _invalidate(self) -> None:
+        self._is_stale = True
+        if self.isVisible():
+            self._refresh()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt naming
+        """Catch up with what changed while hidden."""
+        super().showEvent(event)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        if not self._is_stale:
+            return
+        self._is_stale = False
+        project = self._context.project
+        runs = () if project is None else project.runs
+        self.runs.clear()
+        self.runs.addTopLevelItems([self._item(run) for run in reversed(runs)])
+        self._stack.setCurrentIndex(0 if runs else 1)
+
+    @staticmethod
+    def _item(run: RunInfo) -> QTreeWidgetItem:
+        status = run.status
+        if status in ("cancelled", "interrupted", "failed") and run.total:
+            status += f" at {min(1.0, run.done / run.total):.0%}"
+        notes = " ".join(run.warnings)
+        item = QTreeWidgetItem(
+            [
+                summary([run.measure]),
+                status,
+                integer(run.samples) if run.samples else DASH,
+                run.data_source or "none needed",
+                duration(run.seconds),
+                run.created.replace("T", " ")[:16],
+                notes,
+            ]
+        )
+        for column in (2, 4):
+            item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight)
+        role = STATUS_COLOURS.get(run.status, "warning")
+        item.setForeground(1, theme().brush(role))
+        item.setToolTip(6, notes)
+        return item

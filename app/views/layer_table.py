@@ -1,0 +1,443 @@
+"""The layer table: sort, filter, choose many, set bits, lock, copy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PySide6.QtCore import (
+    QModelIndex,
+    QPersistentModelIndex,
+    QPoint,
+    Qt,
+    QTimer,
+    Signal,
+    Slot,
+)
+from PySide6.QtGui import QAction, QGuiApplication, QHideEvent, QShowEvent
+from PySide6.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from analysis.errors import AnalysisError
+from app.context import AppContext
+from app.models.layer_columns import COLUMNS, EDITED, KEYS
+from app.models.layer_data import FLOAT, LayerData
+from app.models.layer_table import BAR_ROLE, BITS_ROLE, LayerTableModel
+from app.settings import Settings
+from app.theme import theme
+from app.widgets.bits_delegate import BarDelegate, BitsDelegate, Choice, LockDelegate
+from app.widgets.empty_state import EmptyState
+from app.widgets.filter_box import FilterBox
+from app.widgets.row_table import RowTable
+from quant_core.scheme import Scheme, parse_scheme
+
+Index = QModelIndex | QPersistentModelIndex
+ASSIGNED = "assigned bits"
+STREAM_MS = 200
+HEADER_KEY = "layers/header"
+FILTER_HELP = (
+    "Words are looked for in the layer names; * and ? match whole names.\n"
+    "kind:linear   format:int4   locked   tied\n"
+    "bits<8   error>1e-3   params>1e6   size>2MB   sqnr<20   kurtosis>10\n"
+    "A leading - turns a term round; | separates alternatives."
+)
+
+
+class LayerTableView(QWidget):
+    """All layers of the project; listens to the context and changes it.
+
+    Signals:
+        openRequested: The button of the empty state.
+    """
+
+    openRequested = Signal()  # noqa: N815 - Qt signal naming
+
+    def __init__(
+        self,
+        context: AppContext,
+        settings: Settings | None = None,
+        parent: QWidget | None = None,
+    ) -> None:
+        """Build filter, table and empty state."""
+        super().__init__(parent)
+        self._context = context
+        self._settings = settings
+        self._stale: set[str] = set()
+        self._is_applying = False
+        self.setAccessibleName("Layers")
+        self.model = LayerTableModel(self)
+        self.filter = FilterBox("Filter: mlp kind:linear bits<8", FILTER_HELP, self)
+        self._at = QComboBox(self)
+        self.table = RowTable(self.model, [c.width for c in COLUMNS], self)
+        self._empty = EmptyState(parent=self)
+        self._stack = QStackedWidget(self)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(STREAM_MS)
+        self._timer.timeout.connect(self._catch_up)
+        self._arrange()
+        self._set_up_table()
+        self._connect()
+        self._on_project()
+
+    # -- building --------------------------------------------------------------
+
+    def _arrange(self) -> None:
+        label = QLabel("&Errors at", self)
+        label.setBuddy(self._at)
+        self._at.setAccessibleName("Format the errors are shown at")
+        self._at.setToolTip(
+            "Show predicted error and SQNR at the bits assigned to each layer\n"
+            "(layers kept in float: at about 4 bits, grey), or all at one format."
+        )
+        self._at.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        gap = theme().em(0.75)
+        top = QHBoxLayout()
+        top.setSpacing(gap)
+        top.addWidget(self.filter, 1)
+        top.addWidget(label)
+        top.addWidget(self._at)
+        self._stack.addWidget(self.table)
+        self._stack.addWidget(self._empty)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(gap, gap, gap, gap)
+        layout.setSpacing(gap)
+        layout.addLayout(top)
+        layout.addWidget(self._stack, 1)
+
+    def _set_up_table(self) -> None:
+        table = self.table
+        table.setAccessibleName("Layers")
+        # Delegates are not owned by the view: each is kept here.
+        self._bits = BitsDelegate(BITS_ROLE, self._choices, self)
+        self._lock = LockDelegate(self)
+        self._bar = BarDelegate(BAR_ROLE, self)
+        table.setItemDelegateForColumn(KEYS.index("bits"), self._bits)
+        table.setItemDelegateForColumn(KEYS.index("locked"), self._lock)
+        table.setItemDelegateForColumn(KEYS.index("error"), self._bar)
+        header = table.horizontalHeader()
+        if self._settings is not None:
+            state = self._settings.bytes(HEADER_KEY)
+            if not state.isEmpty():
+                header.restoreState(state)
+                table.clear_sort()
+        header.customContextMenuRequested.connect(self._header_menu)
+
+    def _connect(self) -> None:
+        context = self._context
+        context.projectChanged.connect(self._on_project)
+        context.assignmentChanged.connect(self._on_assignment)
+        context.rowsAdded.connect(self._on_rows)
+        context.runsChanged.connect(self._on_runs)
+        context.selection.changed.connect(self._on_shared_selection)
+        theme().themeChanged.connect(self._on_theme)
+        self.filter.edited.connect(self._on_filter)
+        self._at.activated.connect(self._on_at)
+        self._empty.actionTriggered.connect(self._on_empty_action)
+        self._bits.chosen.connect(self._on_bits_chosen)
+        self.model.modelAboutToBeReset.connect(self._on_reset)
+        self.model.modelReset.connect(self._show_selection)
+        chosen = self.table.selectionModel()
+        chosen.selectionChanged.connect(self._on_table_selection)
+        chosen.currentChanged.connect(self._on_table_selection)
+        self.table.clicked.connect(self._on_clicked)
+        self.table.customContextMenuRequested.connect(self._row_menu)
+
+    # -- what changed ----------------------------------------------------------
+
+    @Slot()
+    def _on_project(self) -> None:
+        shown = self.model.layers.shown
+        self.model.set_layers(LayerData(self._context.project))
+        self.model.layers.show_at(shown if shown in self.model.layers.formats else None)
+        self._stale.clear()
+        self._fill_at()
+        self._say_count()
+
+    @Slot(object)
+    def _on_assignment(self, _layers: object) -> None:
+        self._invalidate("assignment", at_once=True)
+
+    @Slot(object)
+    def _on_rows(self, measure: object) -> None:
+        self._invalidate(str(measure))
+
+    @Slot()
+    def _on_runs(self) -> None:
+        self._invalidate("predicted_error")
+
+    @Slot()
+    def _on_theme(self) -> None:
+        self.table.viewport().update()
+
+    def _invalidate(self, what: str, *, at_once: bool = False) -> None:
+        self._stale.add(what)
+        if not self.isVisible():
+            return
+        if at_once:
+            self._catch_up()
+        elif not self._timer.isActive():
+            self._timer.start()
+
+    @Slot()
+    def _catch_up(self) -> None:
+        stale, self._stale = self._stale, set()
+        layers = self.model.layers
+        if "predicted_error" in stale:
+            layers.read_errors()
+            self._fill_at()
+        if "weights" in stale:
+            layers.read_weights()
+        if "assignment" in stale:
+            layers.read_assignment()
+        if stale:
+            streamed = stale - {"assignment"}
+            if streamed and self.model.sorted_by in ("error", "sqnr", "kurtosis"):
+                self._rearrange()
+            else:
+                self.model.refresh(KEYS if streamed else EDITED)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt naming
+        """Catch up with what changed while hidden."""
+        super().showEvent(event)
+        self._catch_up()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802 - Qt naming
+        """Leave no timer behind."""
+        self._timer.stop()
+        super().hideEvent(event)
+
+    # -- sort and filter -------------------------------------------------------
+
+    @Slot(str)
+    def _on_filter(self, text: str) -> None:
+        try:
+            self.model.set_query(text)
+        except AnalysisError as error:
+            self.filter.show_mistake(str(error))
+            return
+        self._say_count()
+
+    @Slot()
+    def _on_at(self) -> None:
+        key = self._at.currentData()
+        self.model.layers.show_at(key)
+        if self.model.sorted_by in ("error", "sqnr"):
+            self._rearrange()
+        else:
+            self.model.refresh(("error", "sqnr"))
+
+    def _rearrange(self) -> None:
+        self.model.rearrange()
+        self._say_count()
+
+    def _fill_at(self) -> None:
+        formats = self.model.layers.formats
+        known = tuple(self._at.itemData(i) for i in range(1, self._at.count()))
+        if self._at.count() and known == formats:
+            return
+        self._at.clear()
+        self._at.addItem(ASSIGNED, None)
+        for key in formats:
+            self._at.addItem(key, key)
+        self._at.setCurrentIndex(max(0, self._at.findData(self.model.layers.shown)))
+        self._at.setEnabled(bool(formats))
+
+    def _say_count(self) -> None:
+        shown, total = self.model.rowCount(), len(self.model.layers)
+        self.filter.show_count(shown, total)
+        self._stack.setCurrentIndex(0 if shown else 1)
+        if shown:
+            return
+        if self._context.project is None:
+            self._empty.set_text(
+                "No model open", "Open a model to see its layers.", "Open a model…"
+            )
+        elif not total:
+            self._empty.set_text(
+                "Nothing to quantize",
+                "This model has no parameter of two or more dimensions that "
+                "an operation uses.",
+                "Open another model…",
+            )
+        else:
+            self._empty.set_text(
+                "No layer matches",
+                f"None of the {total:,} layers fits “{self.filter.text}”.",
+                "Show all",
+            )
+
+    @Slot()
+    def _on_empty_action(self) -> None:
+        if len(self.model.layers):
+            self.filter.set_text("")
+        else:
+            self.openRequested.emit()
+
+    def focus_filter(self) -> None:
+        """Put the cursor into the filter line."""
+        self.filter.line.setFocus(Qt.FocusReason.ShortcutFocusReason)
+        self.filter.line.selectAll()
+
+    # -- selection -------------------------------------------------------------
+
+    @Slot()
+    def _on_table_selection(self, *_: object) -> None:
+        if self._is_applying:
+            return
+        layers = self.model.layers_at(self.table.selected_rows())
+        current = self.table.selectionModel().currentIndex()
+        layer = self.model.layer_at(current.row()) if current.isValid() else -1
+        inside = np.isin(layer, layers)
+        self._context.selection.set(layers, layer if inside else None)
+
+    @Slot()
+    def _on_shared_selection(self) -> None:
+        shared = self._context.selection
+        self.model.set_current(shared.current)
+        if not np.array_equal(
+            np.sort(self.model.layers_at(self.table.selected_rows())), shared.layers
+        ):
+            self._show_selection()
+
+    @Slot()
+    def _on_reset(self) -> None:
+        # A reset empties the selection of the table; that is nobody's choice.
+        self._is_applying = True
+
+    @Slot()
+    def _show_selection(self) -> None:
+        """Put the shared selection into the table, as merged ranges."""
+        shared = self._context.selection
+        self._is_applying = True
+        self.table.select_ranges(
+            self.model.row_ranges(shared.layers), self.model.row_of(shared.current)
+        )
+        self._is_applying = False
+        self.model.set_current(shared.current)
+
+    def step(self, by: int) -> None:
+        """Look at the next (1) or previous (-1) row."""
+        if not self.model.rowCount():
+            return
+        row = self.model.row_of(self._context.selection.current)
+        row = min(max(0, row + by), self.model.rowCount() - 1)
+        layer = self.model.layer_at(row)
+        self._context.selection.set([layer], layer)
+
+    def select_all(self) -> None:
+        """Select every layer that the filter shows."""
+        rows = np.arange(self.model.rowCount())
+        self._context.selection.set(self.model.layers_at(rows))
+
+    # -- editing ---------------------------------------------------------------
+
+    def _schemes(self) -> list[Scheme]:
+        """Return the schemes to offer: the analysed ones, then those in use."""
+        layers = self.model.layers
+        keys = dict.fromkeys([*layers.formats, *layers.schemes[1:]])
+        if not layers.formats:
+            keys |= dict.fromkeys(f"int{bits}" for bits in range(2, 9))
+        return [parse_scheme(key) for key in keys]
+
+    def _choices(self, index: Index) -> Sequence[Choice]:
+        project = self._context.project
+        if project is None:
+            return []
+        layer = self.model.layer_at(index.row())
+        offered = [(s.key, project.refused(s, layer)) for s in self._schemes()]
+        return [(FLOAT, None), *offered]
+
+    @Slot(object, object)
+    def _on_bits_chosen(self, row: object, text: object) -> None:
+        layer = self.model.layer_at(int(str(row)))
+        chosen = self._context.selection.layers
+        target = chosen if np.isin(layer, chosen) else np.array([layer])
+        scheme = None if text == FLOAT else parse_scheme(str(text))
+        self._context.set_weight(target, scheme)
+
+    @Slot(QModelIndex)
+    def _on_clicked(self, index: QModelIndex) -> None:
+        modifiers = QGuiApplication.keyboardModifiers()
+        if KEYS[index.column()] == "locked" and not modifiers:
+            layer = self.model.layer_at(index.row())
+            locked = bool(self.model.layers.locked[layer])
+            self._context.set_locked([layer], not locked)
+
+    @Slot(QPoint)
+    def _row_menu(self, where: QPoint) -> None:
+        if len(self._context.selection.layers):
+            menu = self._build_row_menu()
+            menu.popup(self.table.viewport().mapToGlobal(where))
+
+    def _build_row_menu(self) -> QMenu:
+        """Return the menu of the selected rows."""
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        menu.setToolTipsVisible(True)
+        formats = menu.addMenu("Set &format")
+        formats.setToolTipsVisible(True)
+        project, current = self._context.project, self._context.selection.current
+        for scheme in (None, *self._schemes()):
+            action = formats.addAction(FLOAT if scheme is None else scheme.key)
+            if scheme is not None and project is not None and current >= 0:
+                reason = project.refused(scheme, current)
+                action.setEnabled(reason is None)
+                action.setToolTip(reason or "")
+        formats.triggered.connect(self._on_format_action)
+        menu.addActions(self.actions())
+        return menu
+
+    @Slot(QAction)
+    def _on_format_action(self, action: QAction) -> None:
+        text = action.text()
+        scheme = None if text == FLOAT else parse_scheme(text)
+        self._context.set_weight(self._context.selection.layers, scheme)
+
+    @Slot(QPoint)
+    def _header_menu(self, where: QPoint) -> None:
+        menu = self._build_header_menu()
+        menu.popup(self.table.horizontalHeader().mapToGlobal(where))
+
+    def _build_header_menu(self) -> QMenu:
+        """Return the menu that chooses columns."""
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        for number, column in enumerate(COLUMNS[1:], start=1):
+            action = menu.addAction(column.title)
+            action.setCheckable(True)
+            action.setChecked(not self.table.isColumnHidden(number))
+            action.setData(number)
+        menu.triggered.connect(self._on_column_action)
+        return menu
+
+    @Slot(QAction)
+    def _on_column_action(self, action: QAction) -> None:
+        number = int(action.data())
+        hidden = self.table.isColumnHidden(number)
+        self.table.setColumnHidden(number, not hidden)
+
+    # -- taking away -----------------------------------------------------------
+
+    def copy(self, *, header: bool = False) -> None:
+        """Put the selected rows on the clipboard, columns separated by tabs."""
+        columns = self.table.visible_columns()
+        rows = self.table.selected_rows().tolist()
+        lines = ["\t".join(COLUMNS[c].title for c in columns)] * header
+        lines += [
+            "\t".join(self.model.text(row, KEYS[c]) for c in columns) for row in rows
+        ]
+        QGuiApplication.clipboard().setText("\n".join(lines))
+
+    def save_settings(self) -> None:
+        """Remember widths, order and choice of columns."""
+        if self._settings is not None:
+            state = self.table.horizontalHeader().saveState()
+            self._settings.set_bytes(HEADER_KEY, state)

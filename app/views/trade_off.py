@@ -1,0 +1,338 @@
+"""Trade-off: size against predicted error; a click applies a point."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pyqtgraph as pg
+from PySide6.QtCore import QPointF, Qt, QTimer, Slot
+from PySide6.QtGui import QKeyEvent
+from PySide6.QtWidgets import QCheckBox, QWidget
+
+from app.context import AppContext
+from app.models.trade_off import Candidate, Offer, current_choice, offer_of, state_key
+from app.theme import theme
+from app.views.captions import run_caption
+from app.widgets.data_table import Table
+from app.widgets.format import significant, with_error
+from app.widgets.format import size as size_text
+from app.widgets.legend import Entry
+from app.widgets.plot_panel import PlotPanel
+from app.widgets.trade_off_plot import KEPT, NOW, SUM, Present, Spot, TradeOffPlot
+from quant_core.errors import QuantError
+
+MEASURE = "predicted_error"
+QUICK_SECONDS = 0.05
+SHARE = 10
+"""A front that takes longer than `QUICK_SECONDS` is renewed at most this many times
+its own duration apart, so that a running analysis never fills the event loop."""
+
+
+class TradeOffView(PlotPanel):
+    """The front, one format for all layers, kept assignments, and the present one."""
+
+    def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
+        """Listen to the context; draw when shown."""
+        super().__init__("Size against predicted error", parent)
+        self._context = context
+        self._offer: Offer | None = None
+        self._unit = ""
+        self._cursor = -1
+        self._must_fit = True
+        self._seconds = 0.0
+        self._renewal = QTimer(self)
+        self._renewal.setSingleShot(True)
+        self._renewal.timeout.connect(self._on_change)
+        self.plot = TradeOffPlot("Size of the weights against predicted error")
+        self.body.addWidget(self.plot, 1)
+        self.names_box = QCheckBox("&Names", self)
+        self.names_box.setChecked(True)
+        self.names_box.setToolTip("Write the name of a format beside its point")
+        self.controls.addWidget(self.names_box)
+        self.controls.addStretch(1)
+        self.names_box.toggled.connect(self.plot.set_names_shown)
+        self.plot.hovered.connect(self._on_hover)
+        self.plot.clicked.connect(self._on_click)
+        context.projectChanged.connect(self._on_project)
+        context.rowsAdded.connect(self._on_rows)
+        context.runsChanged.connect(self._on_change)
+        context.assignmentsChanged.connect(self._on_change)
+        context.assignmentChanged.connect(self._on_assignment)
+        self.message.connect(context.message)
+        self.invalidate("all")
+
+    # -- what changed --------------------------------------------------------------
+
+    @Slot()
+    def _on_project(self) -> None:
+        self._must_fit = True
+        self._cursor = -1
+        self._seconds = 0.0
+        self.invalidate("all")
+
+    @Slot(object)
+    def _on_rows(self, measure: object) -> None:
+        if measure == MEASURE:
+            self._renew()
+
+    @Slot()
+    def _on_change(self) -> None:
+        self.invalidate("all")
+
+    @Slot(object)
+    def _on_assignment(self, _layers: object) -> None:
+        self.invalidate("now")
+
+    def _renew(self) -> None:
+        """Compute the front again: at once, or later when that takes long."""
+        if self._seconds <= QUICK_SECONDS:
+            self.invalidate("all")
+        elif not self._renewal.isActive():
+            self._renewal.start(round(1000 * SHARE * self._seconds))
+
+    def refresh(self, stale: set[str]) -> None:
+        """Redraw what changed; edits of free layers move only the present point."""
+        if "all" in stale:
+            self._renewal.stop()
+            if self._read():
+                self._show_offer()
+                self._show_now()
+                if self._must_fit:
+                    self._must_fit = False
+                    self.fit()
+            return
+        project, offer = self._context.project, self._offer
+        if project is None or offer is None:
+            return
+        self._show_now()
+        if offer.key != state_key(project, offer.held):
+            self._renew()
+
+    def _read(self) -> bool:
+        """Take the choices from the project; False leaves an empty state."""
+        project, self._offer = self._context.project, None
+        if project is None:
+            text = "Open a model to see what each megabyte buys."
+            self.show_empty("No model open", text, "Open a model…", "open")
+            return False
+        if not project.formats(MEASURE, "error", "weight"):
+            self.show_empty(
+                "No predicted error yet",
+                "Analyse the model: the best trade-offs between size and error follow "
+                "from the predicted error of every layer.",
+                "Analyse",
+                "analyse",
+            )
+            return False
+        start = time.perf_counter()
+        try:
+            self._offer = offer_of(project)
+        except QuantError as error:
+            self.show_empty("No trade-off to show", str(error))
+            return False
+        self._seconds = time.perf_counter() - start
+        run = project.latest_run(MEASURE)
+        self._unit = run.unit if run is not None else ""
+        self.set_subtitle(
+            "Line and marks add up the layers' own errors; the cross-hair is the "
+            "present assignment, interactions between layers included. "
+            + run_caption(run, self._unit)
+        )
+        self.show_plot()
+        return True
+
+    # -- drawing -------------------------------------------------------------------
+
+    def _show_offer(self) -> None:
+        offer, project = self._offer, self._context.project
+        assert offer is not None
+        assert project is not None
+        sizes = offer.front.bits / 8
+        largest = max(float(sizes[-1]), project.totals.bytes)
+        parameters = offer.table.parameters
+        self.plot.set_units(largest, offer.smallest_error(), parameters, self._unit)
+        ink = theme().colour("text")
+        spots = [
+            Spot(
+                c.name,
+                c.size,
+                c.error,
+                c.stderr,
+                theme().bit_mark(c.bits_per_value),
+                theme().bit_colour(c.bits_per_value),
+            )
+            for c in offer.uniform
+        ]
+        spots += [
+            Spot(c.name, c.size, c.error, c.stderr, KEPT, ink) for c in offer.kept
+        ]
+        self.plot.set_points(sizes, offer.front.cost, tuple(spots))
+        self._cursor = min(self._cursor, len(sizes) - 1)
+        self._show_legend(offer)
+        self.set_summary(
+            f"{len(sizes):,} best trade-offs, from {size_text(float(sizes[0]))} with "
+            f"error {significant(float(offer.front.cost[0]))} {self._unit} to "
+            f"{size_text(float(sizes[-1]))}."
+        )
+
+    def _show_now(self) -> None:
+        """Move the present assignment's point."""
+        project, offer = self._context.project, self._offer
+        assert project is not None
+        assert offer is not None
+        prediction = project.prediction
+        present = None
+        if prediction is not None:
+            present = Present(
+                project.totals.bytes,
+                prediction.value,
+                prediction.stderr,
+                prediction.additive,
+            )
+        else:
+            choice = current_choice(project, offer.table)
+            if choice is not None:
+                own = offer.table.cost[np.arange(len(choice)), choice]
+                alone = float(own[np.isfinite(own)].sum())
+                present = Present(project.totals.bytes, alone, float("nan"), alone)
+        self.plot.set_now(present)
+
+    def _show_legend(self, offer: Offer) -> None:
+        base, clear = theme().brush("base"), theme().brush("current", alpha=0.15)
+        now = theme().pen("current", width=2)
+        entries = [
+            Entry("now", NOW, now, clear),
+            Entry("now, layers added up", SUM, theme().pen("current"), base),
+            Entry("best trade-offs", "line", theme().pen("front", width=2), base),
+        ]
+        for bits in sorted({c.bits_per_value or 0.0 for c in offer.uniform}):
+            colour = theme().bit_colour(bits)
+            mark, pen = theme().bit_mark(bits), pg.mkPen(colour)
+            entries.append(Entry(f"all {bits:g}-bit", mark, pen, pg.mkBrush(colour)))
+        if offer.kept:
+            ink = theme().brush("text")
+            entries.append(Entry("kept assignment", KEPT, theme().pen("text"), ink))
+        self.legend.set_entries(tuple(entries))
+
+    @Slot()
+    def fit(self) -> None:
+        """Show all points."""
+        self.plot.fit()
+
+    # -- reading off and applying --------------------------------------------------
+
+    @Slot(object)
+    def _on_hover(self, point: QPointF | None) -> None:
+        number = -1 if point is None or self._offer is None else self.plot.at(point)
+        self.plot.show_hit(number)
+        if number >= 0:
+            self.read_out.set_full(f"{self.describe(number)}  ·  click to apply")
+        elif point is not None and self._offer is not None:
+            size = size_text(point.x() * self.plot.per_unit)
+            error = significant(self.plot.to_value("left", point.y()))
+            self.read_out.set_full(f"{size}  ·  error {error} {self._unit}")
+        else:
+            self.read_out.set_full("")
+
+    def _single(self, number: int) -> Candidate | None:
+        """Return the uniform or kept assignment of a point, None on the front."""
+        assert self._offer is not None
+        at = number - len(self._offer.front)
+        return (*self._offer.uniform, *self._offer.kept)[at] if at >= 0 else None
+
+    def describe(self, number: int) -> str:
+        """Return the read-out of a point: size, bits, error."""
+        offer, project = self._offer, self._context.project
+        assert offer is not None
+        assert project is not None
+        candidate = self._single(number)
+        if candidate is None:
+            size = float(offer.front.bits[number]) / 8
+            name, error = "best trade-off", significant(float(offer.front.cost[number]))
+        else:
+            size, name = candidate.size, candidate.name
+            error = with_error(candidate.error, candidate.stderr)
+            if candidate.bits_per_value is not None:
+                name = f"all layers at {name}"
+            if candidate.others:
+                name += f", {candidate.others:,} other layers as they must be"
+        stored = project.totals.bytes * project.totals.compression
+        share = f" ({size / stored:.2g} × stored)" if stored else ""
+        bits = 8 * size / max(offer.table.parameters, 1)
+        return "  ·  ".join(
+            (
+                name,
+                f"{size_text(size)}{share}",
+                f"{bits:.2f} bits per weight",
+                f"error {error} {self._unit}",
+            )
+        )
+
+    @Slot(object, object)
+    def _on_click(self, point: QPointF, _modifiers: object) -> None:
+        number = -1 if self._offer is None else self.plot.at(point)
+        if number >= 0:
+            self.apply(number)
+
+    def apply(self, number: int) -> None:
+        """Put the assignment of a point in place; locked layers keep theirs."""
+        offer, project = self._offer, self._context.project
+        if offer is None or project is None:
+            return
+        candidate = self._single(number)
+        if candidate is None:
+            choice = offer.front.choice(number)
+            size = size_text(float(offer.front.bits[number]) / 8)
+            name = f"trade-off at {size}"
+        else:
+            choice, name = candidate.choice, candidate.name
+        assignment = offer.table.assign(project.assignment, choice)
+        self._context.replace_assignment(assignment, f"Apply {name}")
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Left and right walk along the front, Enter applies."""
+        steps = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
+        key = event.key()
+        if self.is_empty or self._offer is None:
+            super().keyPressEvent(event)
+        elif key in steps:
+            last = len(self._offer.front) - 1
+            start = self._cursor if self._cursor >= 0 else self._nearest_to_now()
+            self._cursor = min(max(0, start + steps[Qt.Key(key)]), last)
+            self.plot.show_hit(self._cursor)
+            self.read_out.set_full(f"{self.describe(self._cursor)}  ·  Enter applies")
+        elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._cursor >= 0:
+            self.apply(self._cursor)
+        else:
+            super().keyPressEvent(event)
+
+    def _nearest_to_now(self) -> int:
+        assert self._offer is not None
+        present = self.plot.present
+        size = 0.0 if present is None else 8 * present.size
+        return int(np.argmin(np.abs(self._offer.front.bits - size)))
+
+    def table(self) -> Table | None:
+        """Return the front, the uniform and the kept assignments as rows."""
+        offer = self._offer
+        if offer is None or self.is_empty:
+            return None
+        names = ["best trade-off"] * len(offer.front)
+        size, error = (offer.front.bits / 8).tolist(), offer.front.cost.tolist()
+        stderr = [float("nan")] * len(names)
+        for candidate in (*offer.uniform, *offer.kept):
+            names.append(candidate.name)
+            size.append(candidate.size)
+            error.append(candidate.error)
+            stderr.append(candidate.stderr)
+        bits = (8 * np.array(size) / max(offer.table.parameters, 1)).tolist()
+        unit = f" [{self._unit}]" if self._unit else ""
+        titles = (
+            "assignment",
+            "size [bytes]",
+            "average bits per weight",
+            f"predicted error, layers added up{unit}",
+            f"standard error{unit}",
+        )
+        return Table(titles, (names, size, bits, error, stderr))

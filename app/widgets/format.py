@@ -1,0 +1,63 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+
+from PySide6.QtCore import QLocale
+
+DASH = "–"
+"""Shown for what is not known (yet); never 0."""
+
+
+def count(number: int, noun: str) -> str:
+    """Return "1 layer", "30 layers"; the plural adds an s."""
+    return f"{integer(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def integer(number: int) -> str:
+    """Return a whole number with its digits grouped as the locale does."""
+    locale = QLocale()
+    if locale.language() == QLocale.Language.C:
+        # "C" means that no language was chosen, not that digits should run together.
+        return f"{number:,}"
+    return locale.toString(int(number))
+
+
+def size(number: float) -> str:
+    """Return bytes with a decimal unit (1 MB = 1,000,000 bytes)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(number) < 999.5 or unit == "GB":
+            break
+        number /= 1000
+    digits = 0 if unit == "B" or number >= 99.95 else 1 if number >= 9.995 else 2
+    return f"{number:.{digits}f} {unit}"
+
+
+def significant(number: float, digits: int = 3) -> str:
+    """Return a number to some significant digits, "1.23e-5" when small."""
+    if not math.isfinite(number):
+        return DASH
+    if number != 0 and not 1e-3 <= abs(number) < 1e5:
+        mantissa, _, power = f"{number:.{digits - 1}e}".partition("e")
+        return f"{mantissa}e{int(power)}"
+    return f"{number:#.{digits}g}".rstrip(".")
+
+
+def with_error(value: float, stderr: float, digits: int = 3) -> str:
+    """Return "1.23e-5 ± 4.5e-6": a number and its standard error, if known."""
+    text = significant(value, digits)
+    if not math.isfinite(stderr) or not math.isfinite(value):
+        return text
+    return f"{text} ± {significant(stderr, 2) if stderr else 0}"
+
+
+def duration(seconds: float) -> str:
+    """Return "8 s", "3 min", "2 h 10 min"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,184 @@
+"""A histogram with the levels of a quantization grid and its clip lines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyqtgraph as pg
+from numpy.typing import NDArray
+from PySide6.QtCore import Qt, Slot
+from PySide6.QtWidgets import QWidget
+
+from app.theme import theme
+from app.widgets.plot import LogScale, Plot, number
+
+LOG = LogScale(floor=-0.5)
+"""Counts are whole: half a decade below one is the place for none."""
+MIN_SPACING = 4.0
+"""Levels closer than this [pixels] become ticks: full lines would hide the data."""
+
+
+class HistogramPlot(Plot):
+    """Counts over values, filled; levels as lines, the range as two dashed lines."""
+
+    def __init__(self, name: str, parent: QWidget | None = None) -> None:
+        """Make an empty histogram."""
+        super().__init__(name, parent)
+        self.counts = np.zeros(0, dtype=np.int64)
+        self.edges = np.zeros(0)
+        self.levels = np.zeros(0)
+        self._is_log = True
+        self._curve = pg.PlotCurveItem()
+        self._lines = pg.PlotCurveItem(connect="pairs")
+        self._ends = tuple(
+            pg.InfiniteLine(
+                angle=90,
+                movable=False,
+                label="",
+                labelOpts={"position": position},
+            )
+            # At two heights: with few levels the two lines are close together.
+            for position in (0.95, 0.86)
+        )
+        self._outside = tuple(
+            pg.LinearRegionItem(movable=False, pen=pg.mkPen(None)) for _ in range(2)
+        )
+        for depth, item in ((1, self._curve), (2, self._lines)):
+            item.setZValue(depth)
+            self.addItem(item, ignoreBounds=True)
+        for region in self._outside:
+            region.setZValue(0)
+            self.addItem(region, ignoreBounds=True)
+        for line in self._ends:
+            line.setZValue(5)
+            self.addItem(line, ignoreBounds=True)
+        self.box.setMouseEnabled(x=True, y=False)
+        self.box.sigXRangeChanged.connect(self._draw_levels)
+        self.box.sigResized.connect(self._draw_levels)
+        self.fitRequested.connect(self.fit)
+        self.apply_theme()
+
+    @Slot()
+    def apply_theme(self) -> None:
+        """Take the colours of the theme."""
+        super().apply_theme()
+        self._curve.setPen(theme().pen("float_data"))
+        self._curve.setBrush(theme().brush("float_data", alpha=0.35))
+        for line in self._ends:
+            line.setPen(theme().pen("clip", style=Qt.PenStyle.DashLine))
+            line.label.setColor(theme().colour("clip"))
+            fill = theme().colour("base")
+            fill.setAlphaF(0.85)
+            line.label.fill = pg.mkBrush(fill)
+        for region in self._outside:
+            region.setBrush(theme().brush("clip", alpha=0.08))
+        self._draw_levels()
+
+    def set_counts(
+        self,
+        counts: NDArray[np.int64],
+        edges: NDArray[np.float64],
+        *,
+        log: bool,
+        noun: str,
+    ) -> None:
+        """Show counts.
+
+        Args:
+            counts: `[bins]`.
+            edges: `[bins + 1]`.
+            log: Whether the counts have a log axis.
+            noun: What is counted, in the plural.
+        """
+        self.counts, self.edges, self._is_log = counts, edges, log
+        scale = LOG if log else None
+        self.set_axis("left", f"{noun} per bin", "", scale)
+        self.set_axis("bottom", "value")
+        heights = LOG.to_view(counts) if log else counts.astype(np.float64)
+        self._curve.setFillLevel(LOG.floor if log else 0.0)
+        self._curve.setData(edges, heights, stepMode="center")
+        top = float(heights.max()) if len(heights) else 1.0
+        bottom = LOG.floor if log else 0.0
+        # Room below for the label of the floor, above for those of the clip lines.
+        self._floor = bottom
+        self._y = [bottom - (top - bottom) * 0.04, bottom + (top - bottom) * 1.12]
+        self.box.setYRange(*self._y, padding=0)
+        span = float(edges[-1] - edges[0])
+        self.box.setLimits(
+            xMin=edges[0] - 0.5 * span,
+            xMax=edges[-1] + 0.5 * span,
+            minXRange=span / len(counts) * 4,
+            maxXRange=2 * span,
+        )
+        self._draw_levels()
+
+    def set_levels(self, levels: NDArray[np.float64], *, clips: bool) -> None:
+        """Show the levels of a grid.
+
+        Args:
+            levels: In rising order; none hides lines and clip marks.
+            clips: Whether all values share these levels, so that what lies beyond
+                them is clipped; other channels may have wider levels.
+        """
+        self.levels = levels
+        shown = len(levels) > 0
+        for line in self._ends:
+            line.setVisible(shown)
+        for region in self._outside:
+            region.setVisible(shown and clips)
+        if shown:
+            first, last = float(levels[0]), float(levels[-1])
+            places, which = (first, last), ("lowest", "highest")
+            for line, place, word in zip(self._ends, places, which, strict=True):
+                line.setValue(place)
+                line.label.setFormat(f"{word} level {number(place)}")
+            far = 4 * max(abs(first), abs(last), *np.abs(self.edges[[0, -1]]))
+            self._outside[0].setRegion((-far, first))
+            self._outside[1].setRegion((last, far))
+        self._draw_levels()
+
+    @Slot()
+    def fit(self) -> None:
+        """Show all values and all levels."""
+        if not len(self.edges):
+            return
+        ends = [self.edges[0], self.edges[-1], *self.levels[:1], *self.levels[-1:]]
+        low, high = float(min(ends)), float(max(ends))
+        margin = 0.03 * (high - low)
+        self.show_range([low - margin, high + margin], self._y)
+
+    @Slot()
+    def _draw_levels(self, *_: object) -> None:
+        """Draw levels over the whole height, or as ticks where they are dense."""
+        levels = self.levels
+        if not len(levels) or not len(self.edges):
+            self._lines.setData([], [])
+            return
+        low, high = self.box.viewRange()[0]
+        pixels = self.box.width() / max(high - low, 1e-300)
+        dense = float(np.median(np.diff(levels))) * pixels < MIN_SPACING
+        bottom, top = self._floor, self._y[1]
+        height = bottom + (top - bottom) * (0.05 if dense else 1.0)
+        colour = theme().colour("quantized")
+        colour.setAlphaF(0.9 if dense else 0.55)
+        pen = pg.mkPen(colour, width=1)
+        pen.setCosmetic(True)
+        self._place_labels(pixels)
+        self._lines.setPen(pen)
+        self._lines.setData(
+            np.repeat(levels, 2), np.tile((bottom, height), len(levels))
+        )
+
+    def _place_labels(self, pixels: float) -> None:
+        """Put the labels outside the levels where there is room, else inside.
+
+        Args:
+            pixels: Width of one unit of value.
+        """
+        low, high = self.box.viewRange()[0]
+        first, last = self._ends
+        rooms = (first.value() - low) * pixels, (high - last.value()) * pixels
+        for line, room, outward in zip(self._ends, rooms, (1.0, 0.0), strict=True):
+            fits = room > line.label.boundingRect().width()
+            anchor = (outward if fits else 1.0 - outward, 0.5)
+            line.label.anchors = [anchor, anchor]
+            line.label.updatePosition()

@@ -1,0 +1,381 @@
+"""The plot every panel uses: themed, with units, honest log axes and a read-out.
+
+On a log axis the coordinates of a pyqtgraph view are exponents, and lines, regions
+and error bars do not follow its own log mode. So that mode stays off: callers turn
+values into coordinates with `to_view`, and the axis writes the values back. Zero has
+no exponent; it sits at a marked floor below the smallest value.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyqtgraph as pg
+from numpy.typing import ArrayLike, NDArray
+from PySide6.QtCore import QPointF, Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QFont, QKeyEvent, QMouseEvent
+from PySide6.QtWidgets import QApplication, QWidget
+
+from app.theme import theme
+from app.widgets.format import DASH
+
+# Without it pyqtgraph shows every array transposed; it is read when items are made.
+pg.setConfigOption("imageAxisOrder", "row-major")
+
+Side = Literal["left", "right", "top", "bottom"]
+FRAME_MS = 16
+HISTORY = 50
+NARROW = 0.8
+"""Decades in view below which a log axis has evenly spaced values."""
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number as short as ticks and cells need it; NaN is a dash.
+
+    >>> number(0.0123456), number(12345.6), number(1.93e-7), number(0)
+    ('0.0123', '12,346', '1.93e-7', '0')
+    """
+    if not math.isfinite(value):
+        return DASH if math.isnan(value) else "∞" if value > 0 else "-∞"
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if 1e3 <= size < 1e7:
+        return f"{value:,.0f}"
+    if 1e-3 <= size < 1e3:
+        return f"{value:.{digits}g}"
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def power_of_ten(exponent: int) -> str:
+    """Return a decade as an axis writes it.
+
+    >>> power_of_ten(-1), power_of_ten(-6)
+    ('0.1', '10⁻⁶')
+    """
+    if -2 <= exponent <= 3:
+        return f"{10.0**exponent:g}"
+    return "10" + str(exponent).translate(_SUPERSCRIPTS)
+
+
+@dataclass(frozen=True, slots=True)
+class LogScale:
+    """Values of a log axis as coordinates, zero included.
+
+    Attributes:
+        floor: Coordinate (an exponent) at which zero is drawn.
+        floor_text: What the axis says there.
+    """
+
+    floor: float = -12.0
+    floor_text: str = "0"
+
+    @classmethod
+    def of(cls, values: ArrayLike) -> LogScale:
+        """Return a scale whose floor lies under the smallest positive value."""
+        data = np.asarray(values, dtype=np.float64).ravel()
+        data = data[np.isfinite(data) & (data > 0)]
+        if not len(data):
+            return cls()
+        return cls(float(np.floor(np.log10(data.min()))) - 1.0)
+
+    def to_view(self, values: ArrayLike) -> NDArray[np.float64]:
+        """Return coordinates; zero and negative values go to the floor."""
+        data = np.asarray(values, dtype=np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            exponents = np.log10(np.where(data > 0, data, 1.0))
+        view = np.where(data > 0, np.maximum(exponents, self.floor), self.floor)
+        return np.where(np.isnan(data), np.nan, view)
+
+    def to_value(self, position: float) -> float:
+        """Return the value at a coordinate; the floor and below mean zero."""
+        return 0.0 if position <= self.floor else float(10.0**position)
+
+
+class PlotAxis(pg.AxisItem):
+    """An axis with a title, a unit, plain numbers and readable decades."""
+
+    def __init__(self, side: Side) -> None:
+        """Make a linear axis; `set_scale` makes it logarithmic."""
+        super().__init__(orientation=side)
+        self.enableAutoSIPrefix(False)
+        self.scale_log: LogScale | None = None
+        self._minor_texts = False
+
+    def set_title(self, title: str, unit: str = "") -> None:
+        """Write what the axis shows and, in brackets, in which unit."""
+        text = f"{title} [{unit}]" if unit else title
+        colour = theme().colour("text").name()
+        self.setLabel(text, color=colour)
+
+    def set_scale(self, scale: LogScale | None) -> None:
+        """Make the axis logarithmic, or linear again with None."""
+        self.scale_log = scale
+        self.picture = None
+        self.update()
+
+    def tickValues(
+        self, minVal: float, maxVal: float, size: float
+    ) -> list[tuple[float, Any]]:
+        """Return decades, and steps within them where there is room."""
+        if self.scale_log is None:
+            return super().tickValues(minVal, maxVal, size)
+        low, high = sorted((minVal, maxVal))
+        floor = self.scale_log.floor
+        room = max(2.0, size / theme().line(2.5))
+        if high - low < NARROW:
+            return [(0.1, self._narrow(low, high))]
+        step = max(1, math.ceil((high - low) / room))
+        first = math.ceil(max(low, floor + 1) / step) * step
+        majors = [float(v) for v in range(int(first), math.floor(high) + 1, step)]
+        if low <= floor <= high:
+            majors.insert(0, floor)
+        if step > 1:
+            return [(float(step), majors)]
+        self._minor_texts = (high - low) < 1.6
+        inner = np.log10((2, 5) if self._minor_texts else (2, 3, 4, 5, 6, 7, 8, 9))
+        start = math.floor(max(low, floor + 1))
+        minors = [d + i for d in range(start, math.ceil(high) + 1) for i in inner]
+        return [(1.0, majors), (0.1, [float(v) for v in minors if low <= v <= high])]
+
+    def tickStrings(self, values: Any, scale: float, spacing: float) -> list[str]:
+        """Return the texts of ticks: values, never exponents."""
+        if self.scale_log is None:
+            digits = max(0, math.ceil(-math.log10(spacing * scale) - 1e-9))
+            if digits > 4:
+                return [number(v * scale) for v in values]
+            return [f"{v * scale:,.{digits}f}" for v in values]
+        if spacing < 1:
+            show = self._minor_texts
+            return [number(10.0**v, 4) if show else "" for v in values]
+        return [self._decade(v) for v in values]
+
+    def _narrow(self, low: float, high: float) -> list[float]:
+        """Return round values within a range that holds no decade."""
+        assert self.scale_log is not None
+        self._minor_texts = True
+        bottom, top = 10.0**low, 10.0**high
+        rough = (top - bottom) / 4
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(f * power for f in (1, 2, 5, 10) if f * power >= rough)
+        first = math.ceil(bottom / step)
+        values = [step * i for i in range(first, math.floor(top / step) + 1)]
+        return [p for p in np.log10(values).tolist() if p > self.scale_log.floor]
+
+    def _decade(self, position: float) -> str:
+        assert self.scale_log is not None
+        if position <= self.scale_log.floor:
+            return self.scale_log.floor_text
+        return power_of_ten(round(position))
+
+    def apply_theme(self) -> None:
+        """Take colours and font from the theme."""
+        self.setPen(theme().pen("border"))
+        self.setTextPen(theme().pen("muted"))
+        font = QFont(QApplication.font())
+        font.setPointSizeF(max(7.0, font.pointSizeF() * 0.9))
+        self.setStyle(tickFont=font, hideOverlappingLabels=True)
+        if self.labelText:
+            self.setLabel(self.labelText, color=theme().colour("text").name())
+
+
+class PlotBox(pg.ViewBox):
+    """A view that pans by dragging and zooms into a box drawn with Shift."""
+
+    def mouseDragEvent(self, ev: Any, axis: int | None = None) -> None:
+        """Pan, or zoom into a box while Shift is held."""
+        shift = bool(ev.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+        self.state["mouseMode"] = self.RectMode if shift else self.PanMode
+        super().mouseDragEvent(ev, axis)
+
+
+class Plot(pg.PlotWidget):
+    """A themed plot with a cross-hair, clicks in view coordinates and zoom history.
+
+    Keys: `F` fits, `Backspace` goes to the previous zoom, `Shift+Backspace` forward.
+
+    Signals:
+        hovered: `QPointF` in view coordinates under the mouse, None when it left.
+        clicked: `QPointF` in view coordinates and the keyboard modifiers.
+        fitRequested: The person asked for the fitting view.
+    """
+
+    hovered = Signal(object)
+    clicked = Signal(object, object)
+    fitRequested = Signal()
+
+    def __init__(
+        self,
+        name: str,
+        parent: QWidget | None = None,
+        axes: dict[str, PlotAxis] | None = None,
+    ) -> None:
+        """Make an empty plot; `name` is what a screen reader says."""
+        # PlotWidget takes over attributes of its item, so ours are set after it.
+        items = {"left": PlotAxis("left"), "bottom": PlotAxis("bottom")} | (axes or {})
+        super().__init__(parent, axisItems=items, viewBox=PlotBox())
+        self.setAccessibleName(name)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setFrameShape(self.Shape.NoFrame)
+        self.setMenuEnabled(False)
+        self.hideButtons()
+        self.box: PlotBox = self.getViewBox()
+        self.cross_hair = tuple(
+            pg.InfiniteLine(angle=angle, movable=False) for angle in (90, 0)
+        )
+        for line in self.cross_hair:
+            line.setZValue(50)
+            line.setVisible(False)
+            self.addItem(line, ignoreBounds=True)
+        self._position: QPointF | None = None
+        self._frame = _timer(self, FRAME_MS, self._emit_hover)
+        self._settle = _timer(self, 350, self._keep_range)
+        self._past: list[list[list[float]]] = []
+        self._future: list[list[list[float]]] = []
+        self._range = self.box.viewRange()
+        self.box.sigRangeChangedManually.connect(self._settle_later)
+        self.scene().sigMouseClicked.connect(self._on_click)
+        theme().themeChanged.connect(self.apply_theme)
+        # Not the override of a subclass: its items do not exist yet.
+        Plot.apply_theme(self)
+
+    def close(self) -> None:
+        """Let go of the theme too: pyqtgraph takes its closed plots apart."""
+        if self.plotItem is not None:
+            theme().themeChanged.disconnect(self.apply_theme)
+            for timer in (self._frame, self._settle):
+                timer.stop()
+            super().close()
+
+    # -- axes ----------------------------------------------------------------------
+
+    def axis(self, side: Side) -> PlotAxis:
+        """Return an axis of the plot."""
+        return self.getAxis(side)
+
+    def set_axis(
+        self, side: Side, title: str, unit: str = "", scale: LogScale | None = None
+    ) -> None:
+        """Set title, unit and scale of an axis."""
+        axis = self.axis(side)
+        axis.set_title(title, unit)
+        axis.set_scale(scale)
+
+    def to_value(self, side: Side, position: float) -> float:
+        """Return the value an axis shows at a view coordinate."""
+        scale = self.axis(side).scale_log
+        return float(position) if scale is None else scale.to_value(position)
+
+    # -- look ----------------------------------------------------------------------
+
+    @Slot()
+    def apply_theme(self) -> None:
+        """Take the colours of the theme; pyqtgraph ignores the palette."""
+        self.setBackground(theme().colour("base"))
+        for side in ("left", "right", "top", "bottom"):
+            axis = self.getAxis(side)
+            if isinstance(axis, PlotAxis):
+                axis.apply_theme()
+        pen = theme().pen("muted", style=Qt.PenStyle.DashLine)
+        for line in self.cross_hair:
+            line.setPen(pen)
+
+    # -- mouse ---------------------------------------------------------------------
+
+    def mouseMoveEvent(self, ev: QMouseEvent) -> None:
+        """Pass the move on, and tell the read-out at most once a frame."""
+        super().mouseMoveEvent(ev)
+        self._position = ev.position()
+        if not self._frame.isActive():
+            self._frame.start()
+
+    def leaveEvent(self, ev: Any) -> None:
+        """Hide the cross-hair and clear the read-out."""
+        super().leaveEvent(ev)
+        self._position = None
+        self._frame.stop()
+        self._emit_hover()
+
+    @Slot()
+    def _emit_hover(self) -> None:
+        point = None
+        if self._position is not None:
+            scene = self.mapToScene(self._position.toPoint())
+            if self.box.sceneBoundingRect().contains(scene):
+                point = self.box.mapSceneToView(scene)
+        for line, position in zip(
+            self.cross_hair,
+            (None, None) if point is None else (point.x(), point.y()),
+            strict=True,
+        ):
+            line.setVisible(position is not None)
+            if position is not None:
+                line.setValue(position)
+        self.hovered.emit(point)
+
+    @Slot(object)
+    def _on_click(self, event: Any) -> None:
+        if event.button() != Qt.MouseButton.LeftButton:
+            return
+        inside = self.box.sceneBoundingRect().contains(event.scenePos())
+        if inside and not event.double():
+            point = self.box.mapSceneToView(event.scenePos())
+            self.clicked.emit(point, event.modifiers())
+
+    # -- zoom ----------------------------------------------------------------------
+
+    @Slot()
+    def _settle_later(self, *_: object) -> None:
+        self._settle.start()
+
+    @Slot()
+    def _keep_range(self) -> None:
+        """Remember where the view was before a pan or zoom that has come to rest."""
+        self._past.append(self._range)
+        del self._past[:-HISTORY]
+        self._future.clear()
+        self._range = self.box.viewRange()
+
+    def zoom_back(self) -> None:
+        """Return to the view before the last pan or zoom."""
+        self._step(self._past, self._future)
+
+    def zoom_forward(self) -> None:
+        """Undo `zoom_back`."""
+        self._step(self._future, self._past)
+
+    def _step(self, source: list[Any], target: list[Any]) -> None:
+        if self._settle.isActive():
+            self._settle.stop()
+            self._keep_range()
+        if source:
+            target.append(self.box.viewRange())
+            self.show_range(*source.pop())
+
+    def show_range(self, x: list[float], y: list[float]) -> None:
+        """Show a range of view coordinates, exactly."""
+        self.box.setRange(xRange=x, yRange=y, padding=0, disableAutoRange=True)
+        self._range = self.box.viewRange()
+
+    def keyPressEvent(self, ev: QKeyEvent) -> None:
+        """Handle the zoom keys, leave the others to the panel."""
+        key, shift = ev.key(), ev.modifiers() & Qt.KeyboardModifier.ShiftModifier
+        if key == Qt.Key.Key_F and not ev.modifiers():
+            self.fitRequested.emit()
+        elif key == Qt.Key.Key_Backspace:
+            (self.zoom_forward if shift else self.zoom_back)()
+        else:
+            ev.ignore()
+
+
+def _timer(parent: Plot, interval: int, slot: Any) -> QTimer:
+    timer = QTimer(parent)
+    timer.setSingleShot(True)
+    timer.setInterval(interval)
+    timer.timeout.connect(slot)
+    return timer

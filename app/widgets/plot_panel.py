@@ -1,0 +1,379 @@
+"""The frame of a plot panel: title, subtitle, legend, picture, read-out, take-away.
+
+Every panel says in its subtitle what is measured, in which unit and on how many
+samples; shows an empty state with a first step instead of an empty plot; redraws
+only while it is visible, once per turn of the event loop; and gives its picture as
+PNG or SVG and its numbers as a table.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import QRect, QSize, Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QAction, QImage, QPainter, QResizeEvent, QShowEvent
+from PySide6.QtSvg import QSvgGenerator
+from PySide6.QtWidgets import (
+    QApplication,
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QMenu,
+    QSizePolicy,
+    QStackedWidget,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.theme import theme
+from app.widgets.data_table import Table, TableDialog
+from app.widgets.empty_state import EmptyState
+from app.widgets.legend import Legend
+
+PICTURE_SCALE = 2.0
+
+
+class Elided(QLabel):
+    """A one-line label that shortens its text instead of being cut off."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Start empty."""
+        super().__init__(parent)
+        self._full = ""
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def set_full(self, text: str) -> None:
+        """Show a text; the tooltip has all of it."""
+        self._full = text
+        self._shorten()
+
+    @property
+    def full(self) -> str:
+        """The text before shortening."""
+        return self._full
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Shorten again."""
+        super().resizeEvent(event)
+        self._shorten()
+
+    def _shorten(self) -> None:
+        side = Qt.TextElideMode.ElideRight
+        shown = self.fontMetrics().elidedText(self._full, side, max(self.width(), 0))
+        self.setText(shown)
+        self.setToolTip(self._full if shown != self._full else "")
+        self.setAccessibleName(self._full)
+
+
+class PlotPanel(QWidget):
+    """Base of the plot panels.
+
+    A subclass puts its plot into `body`, its controls into `controls`, and
+    overrides `refresh`, `table` and `fit`.
+
+    Signals:
+        actionRequested: Key of the window's action that the empty state offers.
+        message: A sentence for the status bar.
+    """
+
+    actionRequested = Signal(object)
+    message = Signal(object)
+
+    def __init__(self, title: str, parent: QWidget | None = None) -> None:
+        """Build the frame around an empty body."""
+        super().__init__(parent)
+        self.setAccessibleName(title)
+        self.controls = QHBoxLayout()
+        self.legend = Legend()
+        self.read_out = Elided(self)
+        self._title = Elided()
+        self._subtitle = QLabel()
+        self._picture = QWidget(self)
+        self._empty = EmptyState(parent=self)
+        self._empty_action = ""
+        self._stack = QStackedWidget(self)
+        self.body = QVBoxLayout()
+        self._stale: set[str] = set()
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._catch_up)
+        self._actions = self._make_actions()
+        self._arrange(title)
+        self._empty.actionTriggered.connect(self._on_empty_action)
+        theme().themeChanged.connect(self._on_theme)
+        self._on_theme()
+
+    def _arrange(self, title: str) -> None:
+        self._title.set_full(title)
+        font = self._title.font()
+        font.setBold(True)
+        self._title.setFont(font)
+        self._subtitle.setWordWrap(True)
+        self._subtitle.setSizePolicy(
+            QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum
+        )
+        gap = theme().em(0.75)
+        inside = QVBoxLayout(self._picture)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.setSpacing(gap // 2)
+        for widget in (self._title, self._subtitle, self.legend):
+            inside.addWidget(widget)
+        inside.addLayout(self.body, 1)
+        self._stack.addWidget(self._picture)
+        self._stack.addWidget(self._empty)
+        self._bar = QWidget(self)
+        row = QHBoxLayout(self._bar)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addLayout(self.controls, 1)
+        row.addWidget(self._more_button())
+        outside = QVBoxLayout(self)
+        outside.setContentsMargins(gap, gap, gap, gap // 2)
+        outside.setSpacing(gap)
+        outside.addWidget(self._bar)
+        outside.addWidget(self._stack, 1)
+        outside.addWidget(self.read_out)
+
+    def _more_button(self) -> QToolButton:
+        button = QToolButton(self)
+        button.setText("Picture")
+        button.setToolTip("Save or copy the picture and the numbers behind it")
+        button.setAccessibleName("Save or copy the picture or its numbers")
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(button)
+        menu.addActions(self._actions)
+        button.setMenu(menu)
+        return button
+
+    def _make_actions(self) -> list[QAction]:
+        actions = []
+        for text, slot in (
+            ("&Fit view\tF", self.fit),
+            ("&Copy picture", self.copy_picture),
+            ("Save &picture…", self._ask_picture),
+            ("Show as &table", self.show_table),
+            ("Copy &numbers", self.copy_numbers),
+            ("Save numbers as CS&V…", self._ask_numbers),
+        ):
+            action = QAction(text, self)
+            action.triggered.connect(slot)
+            actions.append(action)
+        return actions
+
+    def contextMenuEvent(self, event: object) -> None:
+        """Offer the same menu at the mouse."""
+        QMenu.exec(self._actions, event.globalPos())  # type: ignore[attr-defined]
+
+    # -- for subclasses ------------------------------------------------------------
+
+    def refresh(self, stale: set[str]) -> None:
+        """Redraw the parts named in `stale`; "all" means everything."""
+        raise NotImplementedError
+
+    def table(self) -> Table | None:
+        """Return the numbers behind the picture, None when there are none."""
+        raise NotImplementedError
+
+    @Slot()
+    def fit(self) -> None:
+        """Show everything, or the selection first where there is one."""
+        raise NotImplementedError
+
+    def set_subtitle(self, text: str) -> None:
+        """Say what is measured, in which unit, on how much data."""
+        self._subtitle.setText(text)
+        self._subtitle.setVisible(bool(text))
+
+    @property
+    def subtitle(self) -> str:
+        """The subtitle shown."""
+        return self._subtitle.text()
+
+    def set_title(self, title: str) -> None:
+        """Say what the picture shows."""
+        self._title.set_full(title)
+
+    def set_summary(self, text: str) -> None:
+        """Give a screen reader the picture in one sentence."""
+        self.setAccessibleDescription(text)
+
+    def show_empty(
+        self,
+        title: str,
+        text: str,
+        action: str = "",
+        key: str = "",
+        *,
+        controls: bool = False,
+    ) -> None:
+        """Show what is missing and the first step instead of the plot.
+
+        Args:
+            title: What is missing.
+            text: What to do about it.
+            action: Text of the button; "" for none.
+            key: What `actionRequested` then emits.
+            controls: Whether the controls stay, because they lead out of it.
+        """
+        self._empty.set_text(title, text, action)
+        self._empty_action = key
+        self._stack.setCurrentWidget(self._empty)
+        self._bar.setVisible(controls)
+        self.read_out.set_full("")
+        self.set_summary(f"{title}. {text}")
+
+    def show_plot(self) -> None:
+        """Show the plot again."""
+        self._stack.setCurrentWidget(self._picture)
+        self._bar.setVisible(True)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the empty state is shown."""
+        return self._stack.currentWidget() is self._empty
+
+    @property
+    def empty_title(self) -> str:
+        """Headline of the empty state."""
+        return self._empty.title
+
+    @Slot()
+    def _on_empty_action(self) -> None:
+        self.actionRequested.emit(self._empty_action)
+
+    # -- redrawing -----------------------------------------------------------------
+
+    def invalidate(self, *parts: str) -> None:
+        """Redraw parts at the end of this turn, or when next visible."""
+        self._stale.update(parts or ("all",))
+        if self.isVisible() and not self._timer.isActive():
+            self._timer.start(0)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Catch up with what changed while hidden."""
+        super().showEvent(event)
+        self._catch_up()
+
+    @Slot()
+    def _catch_up(self) -> None:
+        if self._stale and self.isVisible():
+            stale, self._stale = self._stale, set()
+            self.refresh(stale)
+
+    @Slot()
+    def _on_theme(self) -> None:
+        # Set, not inherited: an inherited palette arrives later than a picture is
+        # rendered in the print colours.
+        for label, role in ((self._title, "text"), (self._subtitle, "muted")):
+            palette = label.palette()
+            palette.setColor(palette.ColorRole.WindowText, theme().colour(role))
+            label.setPalette(palette)
+        self.invalidate("all")
+
+    # -- taking the picture away ---------------------------------------------------
+
+    def picture(self, scale: float = PICTURE_SCALE) -> QImage:
+        """Return the picture with title and legend, in print colours on white."""
+        size = self._picture.size()
+        image = QImage(size * scale, QImage.Format.Format_RGB32)
+        image.fill(Qt.GlobalColor.white)
+        painter = QPainter(image)
+        painter.scale(scale, scale)
+        self._render(painter)
+        painter.end()
+        return image
+
+    def save_picture(self, path: Path) -> None:
+        """Write the picture as what its ending says: SVG, PNG, JPEG ...
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        if path.suffix.lower() != ".svg":
+            if not self.picture().save(str(path)):
+                raise OSError(f"{path} cannot be written.")
+            return
+        size = self._picture.size()
+        generator = QSvgGenerator()
+        generator.setFileName(str(path))
+        generator.setSize(size)
+        generator.setViewBox(QRect(0, 0, size.width(), size.height()))
+        generator.setTitle(self._title.full)
+        painter = QPainter()
+        if not painter.begin(generator):
+            raise OSError(f"{path} cannot be written.")
+        # Some SVG readers take a missing background for black.
+        painter.fillRect(QRect(0, 0, size.width(), size.height()), Qt.GlobalColor.white)
+        self._render(painter)
+        painter.end()
+
+    def _render(self, painter: QPainter) -> None:
+        """Draw the picture in the light theme, whatever the window shows."""
+        mode, was_dark = theme().mode, theme().is_dark
+        if was_dark:
+            theme().set_mode("light")
+            self._redraw_now()
+        flags = QWidget.RenderFlag.DrawChildren
+        self._picture.render(painter, self._picture.rect().topLeft(), renderFlags=flags)
+        if was_dark:
+            theme().set_mode(mode)
+            self._redraw_now()
+
+    def _redraw_now(self) -> None:
+        self._stale.clear()
+        if not self.is_empty:
+            self.refresh({"all"})
+
+    @Slot()
+    def copy_picture(self) -> None:
+        """Put the picture on the clipboard."""
+        QApplication.clipboard().setImage(self.picture())
+        self.message.emit("Picture copied.")
+
+    @Slot()
+    def copy_numbers(self) -> None:
+        """Put the numbers on the clipboard as tab-separated text."""
+        table = self.table()
+        if table is not None:
+            QApplication.clipboard().setText(table.text("\t"))
+            self.message.emit(f"{table.rows:,} rows copied.")
+
+    @Slot()
+    def show_table(self) -> TableDialog | None:
+        """Open the numbers behind the picture in a window of their own."""
+        table = self.table()
+        if table is None:
+            return None
+        dialog = TableDialog(self._title.full, table, self)
+        dialog.show()
+        return dialog
+
+    @Slot()
+    def _ask_picture(self) -> None:
+        kinds = "PNG picture (*.png);;SVG picture (*.svg)"
+        self._ask("Save picture", kinds, self.save_picture)
+
+    @Slot()
+    def _ask_numbers(self) -> None:
+        table = self.table()
+        if table is not None:
+            self._ask("Save numbers", "CSV table (*.csv)", table.save)
+
+    def _ask(self, title: str, kinds: str, save: object) -> None:
+        name, kind = QFileDialog.getSaveFileName(self, title, "", kinds)
+        if not name:
+            return
+        path = Path(name)
+        if not path.suffix:
+            path = path.with_suffix(kind[kind.index("*") + 1 : kind.index(")")])
+        try:
+            save(path)  # type: ignore[operator]
+        except OSError as error:
+            self.message.emit(str(error))
+        else:
+            self.message.emit(f"Saved {path.name}.")
+
+    def minimumSizeHint(self) -> QSize:
+        """Return a size below which a plot says nothing."""
+        return QSize(theme().em(30), theme().line(12))

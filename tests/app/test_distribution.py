@@ -1,0 +1,297 @@
+"""The distribution panel, and levels computed without tensors against the quantizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QPointF, Qt
+from PySide6.QtWidgets import QApplication
+
+from analysis.project import Project
+from app.context import AppContext
+from app.models.level_grid import SHARED, Distribution, envelope, grid_of
+from app.theme import theme
+from app.views.distribution import INPUT, WEIGHTS, DistributionView
+from quant_core.scheme import Scheme, parse_scheme
+from tests.app.panel_projects import (
+    add_distribution,
+    add_errors,
+    histogram,
+    make_errors,
+    make_info,
+)
+
+LAYER = 2
+
+
+def make_weights() -> np.ndarray:
+    """Return `[24, 400]` weights with one wide channel and one of zeros."""
+    rng = np.random.default_rng(1)
+    weights = rng.normal(0.02, 0.1, (24, 400))
+    weights[7] *= 6
+    weights[11] = 0
+    return weights.astype(np.float32).astype(np.float64)
+
+
+def distribution_of(x: np.ndarray) -> Distribution:
+    counts, edges = histogram(x, 2048)
+    none = np.zeros(0, dtype=np.int64)
+    return Distribution(counts, edges, x.min(1), x.max(1), none)
+
+
+@pytest.fixture
+def context(qapp) -> Iterator[AppContext]:
+    context = AppContext()
+    yield context
+    context.set_project(None)
+
+
+@pytest.fixture
+def view(qtbot, context) -> DistributionView:
+    view = DistributionView(context)
+    qtbot.addWidget(view)
+    view.resize(900, 700)
+    view.show()
+    return view
+
+
+@pytest.fixture
+def project(context) -> Project:
+    project = Project.create(make_info(6))
+    name = project.info.layers[LAYER].name
+    weights = make_weights()
+    add_distribution(project, WEIGHTS, name, weights, axis=0)
+    rng = np.random.default_rng(2)
+    inputs = rng.normal(0, 1, (500, 60))
+    inputs[:, 33] *= 9
+    add_distribution(project, INPUT, name, inputs, axis=1)
+    add_errors(project, make_errors(6))
+    context.set_project(project)
+    context.selection.set([LAYER])
+    settle()
+    return project
+
+
+def settle() -> None:
+    for _ in range(3):
+        QApplication.processEvents()
+
+
+# -- levels --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "int2",
+        "int4",
+        "int8/tensor",
+        "int4_asym",
+        "uint4",
+        "uint8/tensor",
+        "nf4",
+        "fp4_e2m1",
+        "fp8_e4m3",
+        "int4/tensor/mse",
+        "int4/tensor/percentile(99.5)",
+        "uint4/tensor/percentile(99.5)",
+    ],
+)
+def test_levels_are_those_of_the_quantizer(key):
+    torch = pytest.importorskip("torch")
+    from quant_core.quantizer import Quantizer
+
+    x, scheme = make_weights(), parse_scheme(key)
+    quantizer = Quantizer(scheme)
+    tensor = torch.from_numpy(x.astype(np.float32))
+    params = quantizer.fit(tensor, (0,))
+    scales = params.scale.double().numpy().ravel()
+    for channel in (0, 7):
+        grid = grid_of(scheme, distribution_of(x), channel)
+        row = 0 if scheme.granularity == "tensor" else channel
+        zero = 0.0 if params.zero_point is None else float(params.zero_point[row])
+        truth = (scheme.number_format.levels() - zero) * scales[row]
+        exact = scheme.range == "minmax"
+        step = np.diff(truth).max()
+        np.testing.assert_allclose(
+            grid.levels, truth, atol=(1e-6 if exact else 0.1) * step
+        )
+        assert grid.channel == (SHARED if scheme.granularity == "tensor" else channel)
+
+
+def test_shares_of_clipped_and_zeroed_values():
+    x = make_weights()
+    scheme = parse_scheme("int4/tensor/percentile(99)")
+    grid = grid_of(scheme, distribution_of(x))
+    step = grid.levels[1] - grid.levels[0]
+    clipped = np.mean(np.abs(x) > grid.levels[-1] + step / 2)
+    zeroed = np.mean(np.abs(x) < step / 2)
+    assert grid.clipped == pytest.approx(clipped, abs=0.002)
+    assert grid.zeroed == pytest.approx(zeroed, abs=0.01)
+    assert grid_of(parse_scheme("int4/tensor"), distribution_of(x)).clipped == 0.0
+    assert np.isnan(grid_of(parse_scheme("int4"), distribution_of(x)).clipped)
+
+
+def test_typical_channel_has_the_median_range():
+    x = make_weights()
+    data = distribution_of(x)
+    grid = grid_of(Scheme("int4"), data)
+    assert np.sum(data.extent < data.extent[grid.channel]) in (11, 12)
+    assert grid.steps[1] > 4 * grid.step
+    # A channel of zeros keeps a scale of one and stays exactly zero.
+    assert 0.0 in grid_of(Scheme("int4"), data, 11).levels
+
+
+@pytest.mark.parametrize(
+    ("key", "note"),
+    [
+        ("int4/group(64)", "widest group"),
+        ("int4/channel/mse", "then clips"),
+        ("int8/token", "Every token"),
+        ("int8/tensor/mse", "width of a bin"),
+    ],
+)
+def test_what_cannot_be_known_without_the_tensor_is_said(key, note):
+    assert note in grid_of(parse_scheme(key), distribution_of(make_weights())).note
+
+
+def test_float_types_have_no_levels():
+    assert grid_of(Scheme("bfloat16"), distribution_of(make_weights())) is None
+
+
+@pytest.mark.parametrize("most", [1, 7, 100, 5000])
+def test_joined_channels_keep_their_extremes(most):
+    rng = np.random.default_rng(0)
+    low, high = -rng.random(3000), rng.random(3000)
+    high[1234] = 50
+    x, bottom, top, size = envelope(low, high, 10, 2990, most)
+    assert len(x) <= most + 1
+    assert size == max(1, -(-2980 // most))
+    assert top.max() == 50
+    assert bottom.min() <= low[10:2990].min()
+    assert len(envelope(low, high, 5, 5, 10)[0]) == 0
+
+
+# -- panel -----------------------------------------------------------------------------
+
+
+def test_empty_states_name_the_first_step(view, context):
+    assert view.empty_title == "No model open"
+    context.set_project(Project.create(make_info(6)))
+    settle()
+    assert view.empty_title == "No weight statistics yet"
+    assert "encoder.layer.0.attention.self.query" in view.accessibleDescription()
+    context.selection.clear()
+    settle()
+    assert view.empty_title == "No layer selected"
+
+
+def test_weights_with_their_levels(view, project):
+    name = project.info.layers[LAYER].name
+    assert view.accessibleName() == "Distribution"
+    assert view.histogram.counts.sum() == make_weights().size
+    assert len(view.histogram.levels) == 0
+    assert "kept in float" in view.subtitle
+    project.set_weight([LAYER], parse_scheme("int4"))
+    settle()
+    assert len(view.histogram.levels) == 15
+    assert "9,600 weights in 24 channels" in view.subtitle
+    assert "15 levels" in view.subtitle
+    assert view._title.full == f"Weights of {name}"
+    texts = [entry.text for entry in view.legend.entries]
+    assert any(text.startswith("levels of int4 in channel") for text in texts)
+    # Other channels reach further: nothing is clipped there.
+    assert not view.histogram._outside[0].isVisible()
+
+
+def test_another_scheme_can_be_tried_without_assigning(view, project):
+    view.scheme_box.setCurrentText("int6")
+    settle()
+    assert len(view.histogram.levels) == 63
+    assert project.assignment.scheme_of(LAYER) is None
+
+
+def test_click_on_a_channel_shows_its_levels(view, project):
+    view.scheme_box.setCurrentText("int4")
+    settle()
+    view.channels.clicked.emit(QPointF(7.0, 0.0), Qt.KeyboardModifier.NoModifier)
+    settle()
+    assert view.channel_box.value() == 7
+    top = np.abs(make_weights()[7]).max()
+    assert view.histogram.levels[-1] == pytest.approx(top, rel=1e-5)
+    assert view.channels._chosen.value() == 7.0
+    view.sort_box.setChecked(True)
+    settle()
+    assert view.channels._chosen.value() == 0.0
+    assert view.channels.channel_at(0.0) == 7
+    assert view.channels.channel_at(500.0) == -1
+
+
+def test_inputs_name_their_outlier_channels(view, project):
+    view.source_box.setCurrentIndex(1)
+    settle()
+    assert "32 calibration samples" in view.subtitle
+    text = view.describe_channel(33.0)
+    assert text.startswith("channel 33")
+    assert "rank 1" in text
+    assert view.channels._names[0].textItem.toPlainText() == "33"
+    assert "outlier channels" in [entry.text for entry in view.legend.entries]
+    project.set_input([LAYER], parse_scheme("uint8/tensor"))
+    settle()
+    assert len(view.histogram.levels) == 256
+    assert "are clipped" in view.subtitle
+    assert view.histogram._outside[0].isVisible()
+
+
+def test_read_out_says_what_a_value_becomes(view, project):
+    view.scheme_box.setCurrentText("int2")
+    view.channel_box.setValue(7)
+    settle()
+    text = view.describe_value(0.05)
+    assert "in the bin" in text
+    assert "becomes 0" in text
+    assert "off by 0.05" in text
+    view._on_hover_value(QPointF(0.05, 1.0))
+    assert view.read_out.full == text
+    view._on_hover_value(None)
+    assert view.read_out.full == ""
+
+
+def test_counts_are_linear_or_log_with_a_place_for_none(view, project):
+    axis = view.histogram.axis("left")
+    assert axis.scale_log is not None
+    view.log_box.setChecked(False)
+    settle()
+    assert axis.scale_log is None
+    assert axis.labelText == "weights per bin"
+
+
+def test_selection_elsewhere_changes_the_layer(view, project, context):
+    context.selection.set([4])
+    settle()
+    assert view.is_empty
+    assert view.empty_title == "No weight statistics yet"
+    assert view._bar.isVisible()
+    context.selection.set([LAYER])
+    settle()
+    assert not view.is_empty
+
+
+def test_both_themes_and_a_narrow_panel_draw(view, project):
+    view.scheme_box.setCurrentText("int8")
+    for mode, width in (("dark", 420), ("light", 1400)):
+        theme().set_mode(mode)
+        view.resize(width, 500)
+        settle()
+        assert not view.grab().isNull()
+    theme().set_mode("system")
+
+
+def test_table_has_bins_and_channels(view, project):
+    table = view.table()
+    assert table.rows == max(len(view.histogram.counts), 24)
+    assert table.titles[2] == "count"
+    text = table.text().splitlines()
+    assert len(text) == table.rows + 1
