@@ -89,11 +89,10 @@ def describe_params(method: type) -> tuple[ParamInfo, ...]:
     hints = typing.get_type_hints(method)
     infos = []
     for f in dataclasses.fields(method):
-        missing = f.default is dataclasses.MISSING
-        default = f.default_factory() if missing else f.default  # type: ignore[misc]
-        meta = {"doc": "", "unit": "", "minimum": None, "maximum": None}
-        meta |= {"choices": None, **f.metadata}
-        infos.append(ParamInfo(f.name, hints[f.name], default, **meta))
+        default = f.default
+        if f.default_factory is not dataclasses.MISSING:
+            default = f.default_factory()
+        infos.append(ParamInfo(f.name, hints[f.name], default, **f.metadata))
     return tuple(infos)
 
 

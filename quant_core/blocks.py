@@ -33,6 +33,8 @@ class Block:
         first: Number of the first channel.
         low: Smallest value of each channel here, float32 `[channels]`.
         high: Largest value of each channel here, float32 `[channels]`.
+        smallest: Smallest value of all.
+        largest: Largest value of all.
         scratch: Two rows of as many float32 as the block has values, to write to.
     """
 
@@ -40,6 +42,8 @@ class Block:
     first: int
     low: npt.NDArray[np.float32]
     high: npt.NDArray[np.float32]
+    smallest: float
+    largest: float
     scratch: Tensor
 
     @property
@@ -48,9 +52,9 @@ class Block:
         return self.rows.view(-1)
 
     @property
-    def limits(self) -> tuple[float, float]:
-        """Smallest and largest value."""
-        return float(self.low.min()), float(self.high.max())
+    def absmax(self) -> float:
+        """Largest magnitude."""
+        return max(-self.smallest, self.largest)
 
 
 def blocks(x: Tensor, channel_axes: Sequence[int] = ()) -> Iterator[Block]:
@@ -82,7 +86,9 @@ def blocks(x: Tensor, channel_axes: Sequence[int] = ()) -> Iterator[Block]:
             rows = part.float().contiguous()
             count = rows.numel()
             low, high = _ends(rows)
-            yield Block(rows, first, low, high, scratch[:, :count])
+            smallest, largest = _finite(low, high)
+            space = scratch[:, :count]
+            yield Block(rows, first, low, high, smallest, largest, space)
             first += part.shape[1]
 
 
@@ -107,7 +113,7 @@ def _channels_in_the_middle(x: Tensor, channel_axes: Sequence[int]) -> Tensor:
 
 
 def _ends(rows: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return the range of every channel, refusing values that are not finite."""
+    """Return the smallest and the largest value of every channel."""
     count, channels, inner = rows.shape
     if channels == 1:
         pair = torch.stack(torch.aminmax(rows)).view(2, 1)
@@ -120,10 +126,18 @@ def _ends(rows: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32
     else:
         pair = torch.stack((rows.amin(2).amin(0), rows.amax(2).amax(0)))
     low, high = pair.cpu().numpy()
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        # Minimum and maximum hand NaN through, so the ends tell all.
-        raise QuantError(
-            f"The values are not finite: {'NaN' if np.isnan(low).any() else 'inf'}.",
-            allowed="finite numbers",
-        )
     return low, high
+
+
+def _finite(
+    low: npt.NDArray[np.float32], high: npt.NDArray[np.float32]
+) -> tuple[float, float]:
+    """Return the range of all channels, refusing values that are not finite."""
+    smallest, largest = float(low.min()), float(high.max())
+    if math.isfinite(smallest) and math.isfinite(largest):
+        return smallest, largest
+    # Minimum and maximum hand NaN through.
+    raise QuantError(
+        f"The values are not finite: {'NaN' if math.isnan(smallest) else 'inf'}.",
+        allowed="finite numbers",
+    )

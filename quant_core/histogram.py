@@ -66,10 +66,13 @@ class Histogram:
 
     def add(self, block: Block) -> None:
         """Take in one block."""
-        low, high = block.limits
-        exponent = max(math.frexp(max(-low, high))[1] - _MANTISSA, _FINEST)
-        first = math.floor(math.ldexp(low, -exponent))
-        self._make_room(exponent, first, math.floor(math.ldexp(high, -exponent)))
+        absmax = block.absmax
+        # Zeros fit any width, so they must not widen the bins of tiny values.
+        exponent = math.frexp(absmax)[1] - _MANTISSA if absmax else _FINEST
+        exponent = max(exponent, _FINEST)
+        first = math.floor(math.ldexp(block.smallest, -exponent))
+        last = math.floor(math.ldexp(block.largest, -exponent))
+        self._make_room(exponent, first, last)
         position, number = block.scratch[0], block.scratch[1].view(torch.int32)
         torch.mul(block.flat, 2.0**-self.exponent, out=position)
         number.copy_(position.floor_().sub_(self.first))

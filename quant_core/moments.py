@@ -60,10 +60,9 @@ class Moments:
         """Take in one block."""
         flat = block.flat
         deviation, square = block.scratch
-        low, high = block.limits
         # Scaled into [-1, 1] by a power of two, fourth powers neither over- nor
         # underflow and the scaling itself is exact.
-        exponent = max(math.frexp(max(-low, high))[1], _SMALLEST)
+        exponent = max(math.frexp(block.absmax)[1], _SMALLEST)
         scale = 2.0**-exponent
         if exponent < _LARGE:
             minus_mean = flat.mean().mul_(-scale)

@@ -179,9 +179,9 @@ class OutlierCount:
         """Take in one block."""
         count, channels, inner = block.rows.shape
         hits = np.zeros(channels, np.int64)
-        reached = np.maximum(-block.low, block.high) >= self.threshold
-        columns = np.flatnonzero(reached)
-        if len(columns):
+        if block.absmax >= self.threshold:
+            reached = np.maximum(-block.low, block.high) >= self.threshold
+            columns = np.flatnonzero(reached)
             index = torch.from_numpy(columns).to(block.rows.device)
             # Ones summed as floats: exact below 2**24, far faster than integers.
             ones = block.rows.index_select(1, index).abs_().ge_(self.threshold)

@@ -38,14 +38,6 @@ class InputQuantizer:
         return Quantizer(self.scheme).fake_quantize(x, (x.dim() - 1,), self.params)
 
 
-@dataclass
-class InputQuantizers:
-    """Quantizers by site, and what could not be calibrated."""
-
-    by_site: dict[Site, list[InputQuantizer]] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-
-
 class _Range:
     """Extremes of one site, and a spread sample of its values."""
 
@@ -72,56 +64,72 @@ class _Range:
         return Quantizer(scheme).fit(values, (0,))
 
 
-def input_quantizers(
-    tap: Tap,
-    batches: Sequence[Batch],
-    schemes: Sequence[Scheme],
-    wanted: Callable[[Site], bool],
-    inside_attention: bool,
-) -> Iterator[InputQuantizers]:
-    """Run the network once over the data and fit every scheme to every site.
+@dataclass
+class InputQuantizers:
+    """Quantizers by site, and what could not be calibrated.
 
-    Args:
-        tap: On the network.
-        batches: Calibration data, on the network's device.
-        schemes: Granularity "tensor" (one range from all data) or "token".
-        wanted: Tells which sites to quantize.
-        inside_attention: Whether sites inside attention are among them.
-
-    Yields:
-        The same object after each batch, filled after the last.
-
-    Raises:
-        QuantError: a scheme has another granularity.
+    Attributes:
+        by_site: One quantizer per scheme, in the order of the schemes.
+        warnings: Sentences about sites that were left out.
     """
-    for scheme in schemes:
-        if scheme.granularity not in {"tensor", "token"}:
-            raise QuantError(
-                "Activations have one range per tensor or per token.",
-                value=scheme.key,
-                allowed="granularity tensor or token",
-                hint=f"Write {scheme.format}/tensor or {scheme.format}/token.",
-            )
-    made = InputQuantizers()
-    ranges: dict[Site, _Range] = {}
 
-    def see(site: Site, x: Tensor) -> None:
-        if wanted(site) and x.numel():
-            ranges.setdefault(site, _Range()).see(x)
+    by_site: dict[Site, list[InputQuantizer]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
-    with torch.no_grad(), tap.watch(see, inside_attention=inside_attention):
-        for batch in batches[:-1]:
-            call(tap.module, batch)
-            yield made
-        call(tap.module, batches[-1])
-    for site, seen in ranges.items():
-        if not seen.finite:
-            made.warnings.append(
-                f"{site.name} has NaN or infinite activations: it has no result."
-            )
-            continue
-        made.by_site[site] = [
-            InputQuantizer(s, seen.fit(s) if s.granularity == "tensor" else None)
-            for s in schemes
-        ]
-    yield made
+    def calibrate(
+        self,
+        tap: Tap,
+        batches: Sequence[Batch],
+        schemes: Sequence[Scheme],
+        wanted: Callable[[Site], bool],
+        *,
+        inside_attention: bool,
+    ) -> Iterator[int]:
+        """Run the network once over the data and fit every scheme to every site.
+
+        Args:
+            tap: On the network.
+            batches: Calibration data, on the network's device.
+            schemes: Granularity "tensor" (one range from all data) or "token".
+            wanted: Tells which sites to quantize.
+            inside_attention: Whether sites inside attention are among them.
+
+        Yields:
+            The number of batches seen; the quantizers are there after the last.
+
+        Raises:
+            QuantError: a scheme has another granularity.
+        """
+        for scheme in schemes:
+            if scheme.granularity not in {"tensor", "token"}:
+                raise QuantError(
+                    "Activations have one range per tensor or per token.",
+                    value=scheme.key,
+                    allowed="granularity tensor or token",
+                    hint=f"Write {scheme.format}/tensor or {scheme.format}/token.",
+                )
+        # By name: the shape of a site changes with the size of the batch.
+        ranges: dict[str, _Range] = {}
+        sites: dict[str, Site] = {}
+
+        def see(site: Site, x: Tensor) -> None:
+            if wanted(site) and x.numel():
+                sites.setdefault(site.name, site)
+                ranges.setdefault(site.name, _Range()).see(x)
+
+        for number, batch in enumerate(batches, 1):
+            with torch.no_grad(), tap.watch(see, inside_attention=inside_attention):
+                call(tap.module, batch)
+            yield number
+        for name, seen in ranges.items():
+            if seen.finite:
+                self.by_site[sites[name]] = [
+                    InputQuantizer(
+                        s, seen.fit(s) if s.granularity == "tensor" else None
+                    )
+                    for s in schemes
+                ]
+            else:
+                self.warnings.append(
+                    f"{name} has NaN or infinite activations: it has no result."
+                )

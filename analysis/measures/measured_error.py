@@ -18,7 +18,6 @@ from analysis.measures.evaluating import evaluating
 from analysis.measures.input_quantizers import (
     InputQuantizer,
     InputQuantizers,
-    input_quantizers,
 )
 from analysis.method import Row, Update, check_params
 from analysis.prediction import clustered_ratio
@@ -185,8 +184,8 @@ class _Measuring:
         inputs: dict[str, Callable[[Tensor], Tensor]] = {}
         if wanted:
             schemes = tuple(dict.fromkeys(wanted.values()))
-            for made in self._calibrate(schemes, lambda site: site.name in wanted):
-                yield self._update(0, work, "activation ranges")
+            made = InputQuantizers()
+            yield from self._calibrate(made, schemes, lambda s: s.name in wanted)
             for site, quantizers in made.by_site.items():
                 chosen = schemes.index(wanted[site.name])
                 inputs[site.name] = quantizers[chosen]
@@ -215,18 +214,26 @@ class _Measuring:
         schemes = self.context.input_schemes
         if not schemes:
             return
-        for made in self._calibrate(schemes, lambda site: site.role == "input"):
-            yield self._update(0, 1, "activation ranges")
+        made = InputQuantizers()
+        yield from self._calibrate(made, schemes, lambda site: site.role == "input")
         for site, quantizers in made.by_site.items():
             steps += [_Step("input", site.name, q.scheme, q) for q in quantizers]
 
     def _calibrate(
-        self, schemes: Sequence[Scheme], wanted: Callable[[Site], bool]
-    ) -> Iterator[InputQuantizers]:
-        for made in input_quantizers(
-            self.tap, self.batches, schemes, wanted, self.inside_attention
+        self,
+        made: InputQuantizers,
+        schemes: Sequence[Scheme],
+        wanted: Callable[[Site], bool],
+    ) -> Iterator[Update]:
+        for number in made.calibrate(
+            self.tap,
+            self.batches,
+            schemes,
+            wanted,
+            inside_attention=self.inside_attention,
         ):
-            yield made
+            note = f"activation ranges, batch {number} of {len(self.batches)}"
+            yield self._update(0, 1, note)
         self.warnings += made.warnings
 
     def _change(self, step: _Step) -> Change:
@@ -282,21 +289,26 @@ class _Metrics:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._values: dict[str, list[Tensor]] = {}
+        self._per_token = False
 
     def add(self, reference: Tensor, output: Tensor, batch: Batch) -> None:
+        self._per_token = batch.labels is not None and batch.labels.dim() > 1
         for suffix, tensor in (("", output), ("_float", reference)):
             for name, values in self._task.metrics(tensor, batch).items():
                 kept = self._values.setdefault(name + suffix, [])
                 kept.append(values.double().cpu())
 
     def rows(self) -> tuple[Row, ...]:
-        """Return mean and standard error of every metric; perplexity from `nll`."""
+        """Return mean and standard error of every metric.
+
+        Of token predictions the perplexity stands in place of its logarithm, `nll`.
+        """
         found = []
         for name, parts in self._values.items():
             values = torch.cat(parts)
             mean, n = float(values.mean()), len(values)
             stderr = float(values.std() / math.sqrt(n)) if n > 1 else math.nan
-            if name.startswith("nll"):
+            if self._per_token and name.startswith("nll"):
                 # d exp(m) = exp(m) dm: the delta method.
                 name = name.replace("nll", "perplexity", 1)
                 mean, stderr = math.exp(mean), math.exp(mean) * stderr

@@ -17,19 +17,19 @@ from torch.autograd.graph import saved_tensors_hooks
 from analysis.data.batch import Batch, Data, call
 from analysis.measures.candidates import Candidates, broken_parameters
 from analysis.measures.context import MeasureContext
+from analysis.measures.evaluating import evaluating
 from analysis.measures.input_quantizers import (
     InputQuantizer,
-    input_quantizers,
+    InputQuantizers,
 )
 from analysis.measures.probe_rows import ProbeRows
 from analysis.measures.probing import Layout, ProbeListener, SampleAxis, find_layout
-from analysis.measures.evaluating import evaluating
 from analysis.method import Row, Update, check_params, param
 from analysis.tasks.base import Task
 from quant_core.sites import Layer, Site
 from quant_core.tap import Tap
 
-_ACTIVATION_BYTES = 1 << 30
+_ACTIVATION_BYTES = 2 << 30
 _KEEP_CANDIDATES = 2 << 30
 _MAX_BATCH = 64
 _MIN_SAMPLES = 8
@@ -197,8 +197,8 @@ class _Probing:
         if self.context.batch_size:
             return self.context.batch_size
         # Candidates are formed once per batch: larger batches share that cost.
-        # The graph holds about three tensors per activation seen.
-        return max(1, min(_MAX_BATCH, _ACTIVATION_BYTES // max(1, 3 * sample_bytes)))
+        # The graph holds about two tensors per activation seen.
+        return max(1, min(_MAX_BATCH, _ACTIVATION_BYTES // max(1, 2 * sample_bytes)))
 
     def _calibrate(
         self,
@@ -212,10 +212,14 @@ class _Probing:
         def wanted(site: Site) -> bool:
             return everything or site.role == "input"
 
-        passes = input_quantizers(
-            self.tap, batches, self.context.input_schemes, wanted, everything
-        )
-        for number, made in enumerate(passes, 1):
+        made = InputQuantizers()
+        for number in made.calibrate(
+            self.tap,
+            batches,
+            self.context.input_schemes,
+            wanted,
+            inside_attention=everything,
+        ):
             yield Update(0, 1, f"activation ranges, batch {number} of {len(batches)}")
         self.warnings += made.warnings
         for site, found in made.by_site.items():

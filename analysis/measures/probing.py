@@ -55,10 +55,12 @@ class _Root(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, anchor: Tensor) -> Tensor:
+        """Return `x` itself."""
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[None, None]:
+        """End the graph here."""
         return None, None
 
 
@@ -87,11 +89,13 @@ class LayoutListener(Listener):
         self._count: dict[str, int] = defaultdict(int)
 
     def activation(self, site: Site, x: Tensor) -> Tensor:
+        """See `Listener.activation`."""
         self.sites[site.name] = x.detach()
         self.bytes += x.numel() * 4
         return x
 
     def weight_used(self, use: WeightUse, result: Tensor) -> Tensor:
+        """See `Listener.weight_used`."""
         key = (use.layer.name, self._count[use.layer.name])
         self._count[use.layer.name] += 1
         # The result's leading size tells a shared operand that can be expanded.
@@ -105,6 +109,7 @@ class LayoutListener(Listener):
         return result
 
     def weight_needed(self, layer: Layer, parameter: Tensor) -> Tensor:
+        """See `Listener.weight_needed`."""
         self.opaque = True
         return parameter
 
@@ -305,6 +310,7 @@ class ProbeListener(Listener):
         return x if x.requires_grad else _rooted(x, self._anchor).clone()
 
     def activation(self, site: Site, x: Tensor) -> Tensor:
+        """See `Listener.activation`."""
         columns = self._site_columns.get(site.name)
         if not columns or not x.is_floating_point():
             return x
@@ -335,6 +341,7 @@ class ProbeListener(Listener):
             kept.x = kept.x.clone()
 
     def weight_used(self, use: WeightUse, result: Tensor) -> Tensor:
+        """See `Listener.weight_used`."""
         name = use.layer.name
         key = (name, self._count[name])
         self._count[name] += 1
@@ -365,6 +372,7 @@ class ProbeListener(Listener):
         return result
 
     def weight_needed(self, layer: Layer, parameter: Tensor) -> Tensor:
+        """See `Listener.weight_needed`."""
         if layer.name not in self._weight_columns:
             return parameter
         known = self._stand_ins.get(layer.name)
