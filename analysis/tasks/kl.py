@@ -1,0 +1,128 @@
+"""KL divergence between the float and the quantized distribution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+
+from analysis.data.batch import Batch
+from analysis.tasks.outputs import LOGITS, attended, pick
+
+_CHUNK = 1 << 20  # logits judged at once; bounds the float64 temporaries
+_IGNORED = -100  # label of positions without a target, as in torch's cross_entropy
+
+
+@dataclass(frozen=True)
+class Kl:
+    """KL(p || p_q) of class or token distributions, in nats.
+
+    `p` is the softmax of the float network, `p_q` that of the quantized one; the
+    unit is nats per sample for logits `[N, C]` and nats per position for logits
+    `[N, T, C]` (attended tokens) and `[N, C, H, W]` (pixels). Labels are not needed.
+
+    To second order KL = d^T (diag(p) - p p^T) d / 2 for a change `d` of the logits:
+    half the Fisher matrix of the softmax.
+
+    Attributes:
+        causal: Labels are the inputs themselves and position t predicts t + 1.
+        mask: Keyword argument that marks the positions to judge.
+        class_axis: Axis of the classes; 1 for pixel maps, else -1.
+    """
+
+    key: ClassVar[str] = "kl"
+    title: ClassVar[str] = "KL divergence of the outputs"
+    unit: ClassVar[str] = "nats"
+
+    causal: bool = False
+    mask: str = "attention_mask"
+    class_axis: int = -1
+
+    def output(self, raw: Any, batch: Batch) -> torch.Tensor:
+        """Return the logits `[N, ..., C]` in float32, classes last."""
+        return pick(raw, LOGITS).movedim(self.class_axis, -1)
+
+    def error(
+        self, reference: torch.Tensor, quantized: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return KL summed over positions, and the number of positions, per sample."""
+        classes = reference.shape[-1]
+        p, q = reference.reshape(-1, classes), quantized.reshape(-1, classes)
+        rows = max(1, _CHUNK // classes)
+        parts = [
+            _kl_rows(p[i : i + rows], q[i : i + rows]) for i in range(0, len(p), rows)
+        ]
+        keep = self._positions(reference, batch)
+        divergence = torch.cat(parts).view(keep.shape)
+        # Padding may hold anything, NaN included.
+        numerator = divergence.masked_fill(~keep, 0.0).sum(1)
+        return numerator, keep.sum(1, dtype=torch.float64)
+
+    def probe(
+        self, output: torch.Tensor, batch: Batch, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Return `u = (sqrt(p) e - p (sqrt(p) . e)) / sqrt(2)`, `e` = +-1 per class.
+
+        Its covariance is exactly (diag(p) - p p^T) / 2 at every judged position,
+        and positions are independent. The square root of the Fisher matrix keeps
+        the tails light where sampled labels would not (methods/predicted-error.md).
+        """
+        p = output.detach().softmax(-1)
+        root = p.sqrt()
+        signed = root * _signs(p, generator)
+        u = (signed - p * signed.sum(-1, keepdim=True)) * 0.5**0.5
+        keep = self._positions(output, batch).view(output.shape[:-1])
+        return torch.where(keep.unsqueeze(-1), u, 0.0)
+
+    def metrics(self, output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
+        """Return `top1` (share correct) and `nll` (nats per target), `[N]` each.
+
+        The exponential of the mean `nll` is the perplexity. A sample without any
+        target is NaN. Empty when there are no labels.
+        """
+        if batch.labels is None:
+            return {}
+        logits, labels = output, batch.labels
+        if self.causal:
+            logits, labels = logits[:, :-1], labels[:, 1:]
+        if labels.shape != logits.shape[:-1]:
+            return {}
+        labels = labels.reshape(len(labels), -1)
+        logits = logits.reshape(*labels.shape, -1)
+        nll = F.cross_entropy(
+            logits.flatten(0, 1),
+            labels.flatten(),
+            reduction="none",
+            ignore_index=_IGNORED,
+        ).view(labels.shape)
+        valid = labels != _IGNORED
+        count = valid.sum(1, dtype=torch.float64)
+        right = (logits.argmax(-1) == labels) & valid
+        return {
+            "top1": right.sum(1, dtype=torch.float64) / count,
+            "nll": nll.sum(1, dtype=torch.float64) / count,
+        }
+
+    def _positions(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return which positions are judged, `[N, positions]`."""
+        positions = output.shape[:-1]
+        mask = attended(positions, batch, name=self.mask)
+        if mask is None:
+            mask = torch.ones(positions, dtype=torch.bool, device=output.device)
+        return mask.reshape(len(output), -1)
+
+
+def _kl_rows(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """Return KL per row in float64: the terms nearly cancel at 8 bits."""
+    log_p, log_q = p.double().log_softmax(-1), q.double().log_softmax(-1)
+    terms = log_p.exp() * (log_p - log_q)
+    # A class that is ruled out (logit -inf) on both sides contributes nothing.
+    return terms.masked_fill(torch.isneginf(log_p), 0.0).sum(-1)
+
+
+def _signs(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return +-1 with equal probability, drawn on the generator's device."""
+    draw = torch.randint(0, 2, like.shape, generator=generator, device=generator.device)
+    return draw.to(like).mul_(2).sub_(1)

@@ -1,0 +1,1 @@
+"""Bundled examples: trained weights, held-out data, and the script that made them."""
