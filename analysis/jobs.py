@@ -1,0 +1,285 @@
+"""Long jobs in a script: results as they come, and recorded in a project.
+
+The same jobs run under the command line's bar and in the worker process of the
+window; there a `Recorder` puts the events that arrive into the project.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from analysis.measures import NAMES
+from analysis.messages import (
+    EVALUATION,
+    FORMATS,
+    Analyze,
+    DataRequest,
+    Earlier,
+    Ended,
+    Evaluate,
+    Event,
+    Found,
+    Job,
+    Progress,
+    Search,
+    Started,
+    Traced,
+)
+from analysis.method import Update
+from analysis.perform import Events, perform
+from analysis.project import EndStatus, Project
+from quant_core.assignment import Assignment
+from quant_core.scheme import Scheme
+
+__all__ = [
+    "EVALUATION",
+    "FORMATS",
+    "Analyze",
+    "DataRequest",
+    "Earlier",
+    "Ended",
+    "Evaluate",
+    "Event",
+    "Found",
+    "Job",
+    "Progress",
+    "Recorder",
+    "Search",
+    "Started",
+    "Traced",
+    "analyze",
+    "earlier_runs",
+    "evaluate",
+    "perform",
+    "recorded",
+]
+
+if TYPE_CHECKING:
+    from analysis.data.batch import Data
+    from analysis.model import LoadedModel
+
+
+def earlier_runs(project: Project, keys: Sequence[str] = NAMES) -> dict[str, Earlier]:
+    """Return what a resumed analysis may build on: the newest run of each measure."""
+    found = {}
+    for key in keys:
+        runs = [run for run in project.runs if run.measure == key]
+        if not runs or runs[-1].status == "running":
+            continue
+        run = runs[-1]
+        if run.status == "complete":
+            found[key] = Earlier(run)
+        else:
+            done, arrays = project.done_rows(run.id), dict(project.run_arrays(run.id))
+            found[key] = Earlier(run, done, arrays)
+    return found
+
+
+class Recorder:
+    """Puts the events of a job into a project.
+
+    Args:
+        project: Where results go.
+        job: What runs; its assignment gets the score of an evaluation.
+
+    Attributes:
+        score: Value, standard error and metrics of an evaluation; None before.
+    """
+
+    def __init__(self, project: Project, job: Job) -> None:
+        self._project = project
+        self._job = job
+        self._run: int | None = None
+        self._evaluating: Mapping[str, Any] | None = None
+        self.score: tuple[float, float, dict[str, float]] | None = None
+
+    def take(self, event: Event) -> None:
+        """Take over one event.
+
+        Raises:
+            AnalysisError: the project cannot be written; what was taken stays.
+        """
+        match event:
+            case Traced(info):
+                self._project.update_model(
+                    dataclasses.replace(info, ties=self._project.info.ties)
+                )
+            case Started(measure, meta, run):
+                if measure == EVALUATION:
+                    self._evaluating = meta
+                elif run is None:
+                    self._run = self._project.begin_run(measure, **meta)
+                else:
+                    self._project.resume_run(run)
+                    self._run = run
+            case Progress(measure, update):
+                if measure == EVALUATION:
+                    self._score(update)
+                elif self._run is not None:
+                    self._project.apply(self._run, update)
+            case Ended(measure):
+                if measure == EVALUATION:
+                    self._keep_score()
+                else:
+                    self.end("complete")
+            case Found():
+                pass
+
+    def end(self, status: EndStatus) -> None:
+        """End the run at work, if any, with `status`.
+
+        Raises:
+            AnalysisError: the project cannot be written; nothing is lost.
+        """
+        run, self._run = self._run, None
+        if run is not None:
+            self._project.end_run(run, status)
+
+    def _score(self, update: Update) -> None:
+        rows = [row for row in update.rows if row.part == "model"]
+        errors = [row for row in rows if row.quantity == "error"]
+        if errors:
+            metrics = {r.quantity: r.value for r in rows if r.quantity != "error"}
+            self.score = errors[-1].value, errors[-1].stderr, metrics
+
+    def _keep_score(self) -> None:
+        meta = self._evaluating
+        if self.score is None or meta is None or not isinstance(self._job, Evaluate):
+            return
+        value, stderr, metrics = self.score
+        self._project.record_measured(
+            self._job.assignment,
+            value,
+            stderr,
+            str(meta["unit"]),
+            int(meta["samples"]),
+            metrics,
+        )
+
+
+def recorded(
+    project: Project, job: Job, model: LoadedModel | None, data: Data | None
+) -> Events:
+    """Perform a job here and now, recording its events as they pass by.
+
+    Closed early, or ended by Ctrl-C, the run at work counts as cancelled; after an
+    error as failed. What is finished stays either way.
+
+    Args:
+        project: Where results go; it must belong to `model`.
+        job: What to do.
+        model: The opened model.
+        data: The data that `job.data` names.
+
+    Raises:
+        AnalysisError: another model, a read-only project, or the job fails.
+    """
+    if model is not None:
+        project.check_model(model.info)
+    recorder = Recorder(project, job)
+    status: EndStatus = "failed"
+    try:
+        with closing(perform(job, model, data)) as events:
+            for event in events:
+                recorder.take(event)
+                yield event
+        status = "complete"
+    except (GeneratorExit, KeyboardInterrupt):
+        status = "cancelled"
+        raise
+    finally:
+        recorder.end(status)
+
+
+def analyze(
+    model: LoadedModel,
+    data: Data | None = None,
+    measures: Sequence[str] | None = None,
+    *,
+    project: Project | None = None,
+    schemes: Sequence[Scheme] | None = None,
+    input_schemes: Sequence[Scheme] = (),
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    seed: int = 0,
+    batch_size: int = 0,
+    resume: bool = False,
+    request: DataRequest | None = None,
+) -> Generator[tuple[str, Update], None, None]:
+    """Run measures on a model and yield (key of the measure, update).
+
+    Args:
+        model: The opened model.
+        data: Calibration data; None runs the measures that need none.
+        measures: Keys; None for the usual ones.
+        project: Where results are recorded as they come; None keeps nothing.
+        schemes: Weight schemes to judge; None for one of each usual format.
+        input_schemes: Activation schemes to judge.
+        params: Parameters of measures, by key and name.
+        seed: Seed of every random draw.
+        batch_size: Samples per forward call; 0 lets each measure choose.
+        resume: Continue runs of the project that were made with equal settings, and
+            leave out those that are complete.
+        request: How the data were asked for, kept with the runs.
+
+    Raises:
+        AnalysisError: an unknown measure or parameter, a measure that lacks what it
+            needs, or a project that cannot be written.
+    """
+    job = Analyze(
+        None if measures is None else tuple(measures),
+        tuple(Scheme(name) for name in FORMATS) if schemes is None else tuple(schemes),
+        tuple(input_schemes),
+        params or {},
+        request,
+        seed,
+        batch_size,
+        earlier_runs(project) if resume and project is not None else {},
+    )
+    if project is None:
+        events = perform(job, model, data)
+    else:
+        events = recorded(project, job, model, data)
+    with closing(events):
+        for event in events:
+            if isinstance(event, Progress):
+                yield event.measure, event.update
+
+
+def evaluate(
+    model: LoadedModel,
+    data: Data,
+    assignment: Assignment,
+    *,
+    project: Project | None = None,
+    seed: int = 0,
+    batch_size: int = 0,
+) -> Generator[Update, None, None]:
+    """Run the network with a whole assignment and yield updates.
+
+    The last update holds the error as a row with quantity "error" and part "model",
+    and metrics when the data have labels.
+
+    Args:
+        model: The opened model.
+        data: Evaluation data.
+        assignment: What to run.
+        project: Where the score is recorded; None keeps nothing.
+        seed: Seed of every random draw.
+        batch_size: Samples per forward call; 0 for the usual number.
+
+    Raises:
+        AnalysisError: the assignment or project belongs to another model, or the
+            model cannot run.
+    """
+    job = Evaluate(assignment, DataRequest(data.source), seed, batch_size)
+    if project is None:
+        events = perform(job, model, data)
+    else:
+        events = recorded(project, job, model, data)
+    with closing(events):
+        for event in events:
+            if isinstance(event, Progress):
+                yield event.update

@@ -1,0 +1,254 @@
+"""Keeping a project: what is in memory, in the journal and in the file."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any, Self
+
+from numpy.typing import NDArray
+
+from analysis.assignments import Assignments
+from analysis.errors import AnalysisError
+from analysis.journal import Record
+from analysis.layout import (
+    Tree,
+    json_text,
+    model_from,
+    model_tree,
+    run_from,
+    run_tree,
+    tree_of,
+    tree_record,
+)
+from analysis.model import ModelInfo
+from analysis.project_file import ProjectFile
+from analysis.results import ResultTable
+from analysis.runs import Runs
+from analysis.scores import Scores
+from analysis.store import Changes
+
+
+class Persistent(Scores):
+    """The half of `Project` that opens and saves it.
+
+    Attributes:
+        info: The model.
+        recovered: Whether edits that a crashed process had not saved are back.
+        notices: Sentences for the user about what was found while opening.
+
+    Args:
+        info: The model.
+    """
+
+    def __init__(self, info: ModelInfo) -> None:
+        index = {layer.name: i for i, layer in enumerate(info.layers)}
+        super().__init__(Runs(index, self._stored_array))
+        self.info = info
+        self.recovered = False
+        self.notices: tuple[str, ...] = ()
+        self._plans = Assignments(info)
+        self._file: ProjectFile | None = None
+        self._is_dirty = False
+        self._pending = False
+
+    def _stored_array(self, run: int, name: str) -> NDArray[Any] | None:
+        return None if self._file is None else self._file.store.array(run, name)
+
+    @classmethod
+    def create(
+        cls, info: ModelInfo, path: Path | str | None = None, *, overwrite: bool = False
+    ) -> Self:
+        """Return a new project, written to `path` at once when one is given.
+
+        Raises:
+            AnalysisError: the file exists (unless `overwrite`), another process has
+                it open, or it cannot be written.
+        """
+        project = cls(info)
+        if path is not None:
+            project.save(path, overwrite=overwrite)
+        return project
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Return the project of a file, with what a crashed process left behind.
+
+        A project that another process has open comes read-only (`read_only`).
+
+        Raises:
+            AnalysisError: there is no such file, or it is no project, damaged, or
+                of another version.
+        """
+        file, stored = ProjectFile.open(Path(path).absolute())
+        try:
+            project = cls(model_from(stored.model))
+            project._file = file
+            for run, tree in stored.runs.items():
+                info, rows = run_from(tree)
+                table = ResultTable(project._runs.layers)
+                table.add(rows)
+                project._runs.put(info, table, stored.array_names[run])
+            project._plans.set_tree(stored.document)
+            measured = Tree(items={"scores": stored.evaluations}).json("scores")
+            project._measured = dict(measured)
+            project._recover(file)
+        except BaseException:
+            file.close(keep_journal=True)
+            raise
+        return project
+
+    def _recover(self, file: ProjectFile) -> None:
+        """Take over the journal of a process that died, or that still writes."""
+        checkpoint: Record | None = None
+        for record in file.records:
+            if record.kind == "checkpoint":
+                checkpoint = record if record.data else None
+            else:
+                self._play(record)
+        if checkpoint is not None and not file.read_only:
+            self._plans.set_tree(tree_of(checkpoint))
+            self.recovered = self._is_dirty = True
+        self.notices = (file.notice,) if file.notice else ()
+        if file.read_only:
+            return
+        self._runs.interrupt()
+        if self._has_news():
+            try:
+                self._commit()
+            except AnalysisError as error:
+                self.notices += (str(error),)
+
+    @property
+    def path(self) -> Path | None:
+        """The project file, None before the first save."""
+        return None if self._file is None else self._file.path
+
+    @property
+    def read_only(self) -> str:
+        """Why the file cannot be written, empty when it can; edits stay in memory."""
+        return "" if self._file is None else self._file.read_only
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something would be lost by closing without `save`."""
+        return self._is_dirty or (self._file is None and bool(self.runs))
+
+    def _set_dirty(self, dirty: bool) -> None:
+        """Note whether there are unsaved edits; `Project` tells its listeners."""
+        self._is_dirty = dirty
+
+    def save(self, path: Path | str | None = None, *, overwrite: bool = False) -> None:
+        """Write everything, edits included.
+
+        Args:
+            path: Another file, which the project then belongs to; None saves in
+                place.
+            overwrite: Whether another existing file may be replaced.
+
+        Raises:
+            AnalysisError: no path is known, the file exists (name clash), another
+                process has it open, or it cannot be written; nothing is lost.
+        """
+        target = self.path if path is None else Path(path).absolute()
+        if target is None:
+            raise AnalysisError("The project has no file yet.", hint="Give it a name.")
+        old, news = self._file, self._has_news()
+        if old is not None and target == old.path:
+            old.need_writable()
+            self._commit(document=True)
+        else:
+            new = ProjectFile.create(target, overwrite=overwrite)
+            base = old if old is not None and old.exists() else None
+            try:
+                new.commit(self._changes(everything=base is None, document=True), base)
+            except BaseException:
+                new.close()
+                raise
+            self._file = new
+            self._committed()
+            if old is not None:
+                # A journal with results stays, but the edits left with the copy.
+                with contextlib.suppress(AnalysisError):
+                    old.append(Record("checkpoint"))
+                old.close(keep_journal=news)
+        self._set_dirty(False)
+
+    def _has_news(self) -> bool:
+        """Return whether results are not in the HDF5 file yet."""
+        return self._pending or bool(self._runs.changed or self._runs.deleted)
+
+    def _changes(self, *, everything: bool, document: bool) -> Changes:
+        chosen = {run.id for run in self.runs} if everything else self._runs.changed
+        infos = [run for run in self.runs if run.id in chosen]
+        return Changes(
+            model_tree(self.info) if everything or self._pending else None,
+            self._plans.tree() if everything or document else None,
+            json_text(self._measured),
+            {i.id: run_tree(i, self._runs.table(i.id).packed()) for i in infos},
+            {i.id: self._runs.fresh(i.id) for i in infos},
+            tuple(self._runs.deleted),
+        )
+
+    def _commit(self, *, document: bool = False) -> None:
+        """Merge all results, and the edits when asked, into the file."""
+        file = self._file
+        if file is None:
+            return
+        # Somebody may have deleted the file while the project was open.
+        base = file if file.exists() else None
+        file.commit(self._changes(everything=base is None, document=document), base)
+        self._committed()
+        if not document:
+            self.checkpoint()
+
+    def _committed(self) -> None:
+        self._runs.committed()
+        self._pending = False
+
+    def checkpoint(self) -> None:
+        """Keep unsaved edits in the journal, for `open` after a crash.
+
+        Call it now and then (every 30 s, say); it writes a few bytes per layer, and
+        nothing when there is nothing to save.
+
+        Raises:
+            AnalysisError: the journal cannot be written.
+        """
+        if self._is_dirty and self._file is not None and not self._file.read_only:
+            self._file.append(tree_record("checkpoint", self._plans.tree()))
+
+    def close(self) -> None:
+        """Let go of the file; edits that were not saved are given up."""
+        if self._file is None:
+            return
+        self._is_dirty = False
+        if self._has_news() and not self.read_only:
+            with contextlib.suppress(AnalysisError):
+                self._commit()
+        self._file.close(keep_journal=self._has_news())
+        self._file = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- records ----------------------------------------------------------------------
+
+    def _need_writable(self) -> None:
+        if self._file is not None:
+            self._file.need_writable()
+
+    def _play(self, record: Record) -> None:
+        if record.kind == "measured":
+            self._put_measured(record)
+            self._pending = True
+        else:
+            self._runs.play(record)
+
+    def _do(self, record: Record) -> None:
+        self._play(record)
+        if self._file is not None:
+            self._file.append(record)
