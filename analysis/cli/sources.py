@@ -1,0 +1,106 @@
+"""Opening the model and the data of a project again, as its runs saw them."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from analysis.cli.options import positive
+from analysis.errors import AnalysisError
+from analysis.jobs import DataRequest
+
+if TYPE_CHECKING:
+    from analysis.data.batch import Data
+    from analysis.model import LoadedModel
+    from analysis.project import Project
+
+
+def load_samples(request: DataRequest, model: LoadedModel) -> Data:
+    """Return the samples asked for.
+
+    Raises:
+        AnalysisError: the data cannot be read or do not fit the model.
+    """
+    from analysis.data import load_data
+
+    return load_data(
+        request.source,
+        model,
+        samples=request.samples,
+        seed=request.seed,
+        max_length=request.max_length,
+    )
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose data and device.
+
+    Their default is None: each command knows what stands in for them.
+    """
+    parser.add_argument(
+        "--data",
+        metavar="D",
+        help="a file (.npz .npy .h5 .safetensors .txt .jsonl), a folder of images, "
+        "package.module:callable, `example` or `random`",
+    )
+    parser.add_argument("--samples", type=positive, metavar="N", help="samples used")
+    parser.add_argument("--seed", type=int, metavar="S", help="seed of every draw")
+    parser.add_argument(
+        "--max-length", type=positive, metavar="N", help="longest text [tokens]"
+    )
+    parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda ...")
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        default=0,
+        metavar="N",
+        help="samples per forward call; default: chosen by the measure",
+    )
+
+
+def data_of(args: argparse.Namespace, project: Project | None) -> DataRequest | None:
+    """Return the data asked for; what is not said is as in the project's runs.
+
+    Args:
+        args: With `data`, `samples`, `seed` and `max_length`, None where not given.
+        project: Its latest run with data fills the gaps; None for a new project.
+
+    Returns:
+        None when neither the options nor the project name data.
+    """
+    known = DataRequest("")
+    for run in project.runs if project is not None else ():
+        if run.data_source:
+            params = run.params
+            samples = int(params.get("samples", known.samples))
+            length = int(params.get("max_length", known.max_length))
+            known = DataRequest(run.data_source, samples, run.seed, length)
+    request = DataRequest(
+        known.source if args.data is None else args.data,
+        known.samples if args.samples is None else args.samples,
+        known.seed if args.seed is None else args.seed,
+        known.max_length if args.max_length is None else args.max_length,
+    )
+    return request if request.source else None
+
+
+def check_device(name: str) -> str:
+    """Return the name of a device that can be computed on.
+
+    Raises:
+        AnalysisError: torch does not know it, or it is not there.
+    """
+    import torch
+
+    try:
+        # `meta` has no values to compute with.
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError) as error:
+        # The first line says it; the rest lists backends or a C++ trace.
+        said = str(error).splitlines()[0].rstrip(".")
+        raise AnalysisError(
+            f"The device cannot be used: {said}.",
+            value=name,
+            allowed="cpu, or a device that `quantscope doctor` lists",
+        ) from error
+    return name

@@ -1,0 +1,155 @@
+"""Bad input and accidents: one paragraph, the right exit code, nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.cli import main
+
+MODEL = "example:digits-vit"
+
+Ask = Callable[..., tuple[int, Any]]
+
+MISTAKES: dict[str, tuple[list[str], str]] = {
+    "unknown command": (["serch"], "no such command"),
+    "unknown option": (["layers", MODEL, "--colour"], "Unrecognized arguments"),
+    "missing argument": (["layers"], "required: MODEL"),
+    "missing model": (["layers", "nowhere"], "There is no such file"),
+    "missing project": (["show", "nowhere.qscope"], "nowhere.qscope"),
+    "unknown measure": (
+        ["analyze", MODEL, "-o", "NEW", "--measures", "guess"],
+        "no such measure",
+    ),
+    "unknown format": (["analyze", MODEL, "-o", "NEW", "--formats", "int99"], "int99"),
+    "parameter out of range": (
+        ["analyze", MODEL, "-o", "NEW", "--predicted_error.probes", "0"],
+        "out of range",
+    ),
+    "parameter of another measure": (
+        ["analyze", MODEL, "-o", "NEW", "--measures", "weights"]
+        + ["--predicted_error.probes", "2"],
+        "not run",
+    ),
+    "unknown device": (
+        ["analyze", MODEL, "-o", "NEW", "--device", "abacus"],
+        "device cannot be used",
+    ),
+    "unknown task": (["analyze", MODEL, "-o", "NEW", "--task", "joy"], "joy"),
+    "project exists": (["analyze", MODEL, "-o", "P"], "exists already"),
+    "no folder": (["analyze", MODEL, "-o", "nowhere/p.qscope"], "does not exist"),
+    "another model": (
+        ["analyze", "example:digits-cnn", "-o", "P", "--resume"],
+        "made for another model",
+    ),
+    "no budget": (["search", "P"], "needs a budget"),
+    "unreadable budget": (["search", "P", "--budget", "bits=4"], "bits<=4"),
+    "impossible budget": (
+        ["search", "P", "--budget", "bits<=0.1"],
+        "smallest possible",
+    ),
+    "unknown target": (
+        ["search", "P", "--budget", "bits<=4", "--target", "abacus"],
+        "no such target",
+    ),
+    "unreadable lock": (
+        ["search", "P", "--budget", "bits<=4", "--lock", "classifier"],
+        "cannot be read",
+    ),
+    "lock of an unknown layer": (
+        ["search", "P", "--budget", "bits<=4", "--lock", "classifer=int8"],
+        "Did you mean classifier",
+    ),
+    "option of another search": (
+        ["search", "P", "--budget", "bits<=4", "--method", "front"]
+        + ["--exact.seconds", "3"],
+        "another search",
+    ),
+    "measure that was not run": (
+        ["show", "P", "--measure", "activations"],
+        "no results of this measure",
+    ),
+    "layer without results": (["show", "P", "--layer", "classifer"], "Did you mean"),
+    "quantity that is not there": (["show", "P", "--quantity", "joy"], "joy"),
+    "unknown assignment": (
+        ["evaluate", "P", "--assignment", "nothing"],
+        "no assignment of that name",
+    ),
+    "missing data": (["evaluate", "P", "--data", "nowhere.npz"], "nowhere.npz"),
+    "unknown exporter": (
+        ["export", "P", "--to", "abacus", "-o", "NEW"],
+        "no such export format",
+    ),
+    "unknown method": (["methods", "abacus"], "nothing of that name"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_one_paragraph_and_exit_code_2(
+    mistake: str, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = project.read_bytes()
+    words, message = MISTAKES[mistake]
+    places = {"P": str(project), "NEW": str(tmp_path / "new.qscope")}
+    words = [places.get(word, word) for word in words]
+
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    *notes, paragraph = err.splitlines()
+    assert paragraph.startswith("quantscope: ")
+    assert message in paragraph
+    assert "Traceback" not in err
+
+    assert main([*words, "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert set(json.loads(out)["error"]) == {"what", "value", "allowed", "hint"}
+
+    assert project.read_bytes() == before
+    assert not (tmp_path / "new.qscope").exists()
+
+
+def test_a_full_disk_loses_nothing(
+    ask: Ask, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = project.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", full)
+        code, told = ask("search", project, "--budget", "bits<=4")
+    assert code == 2
+    assert "space" in json.dumps(told["error"])
+    assert project.read_bytes() == before
+    assert ask("show", project)[0] == 0
+
+
+def test_an_unforeseen_error_is_a_failure(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("analysis.load.load", broken)
+    assert main(["layers", MODEL]) == 1
+    assert "Unexpected ZeroDivisionError: oh" in capsys.readouterr().err
+
+
+def test_memory_running_out_is_told_as_such(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def greedy(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 TiB")
+
+    monkeypatch.setattr("analysis.load.load", greedy)
+    assert main(["layers", MODEL]) == 1
+    assert "Memory ran out" in capsys.readouterr().err
