@@ -20,7 +20,7 @@ from quant_core.errors import QuantError
 _CORE_BLOCK = 1 << 17  # 512 kB per core: block and scratch fit a level-2 cache
 _CPU_BLOCK = 1 << 21
 _DEVICE_BLOCK = 1 << 24
-_WIDE = 4096  # values side by side that keep a reduction in vector registers
+_WIDE = 64  # values side by side that fill the vector registers of a reduction
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class Block:
         high: Largest value of each channel here, float32 `[channels]`.
         smallest: Smallest value of all.
         largest: Largest value of all.
+        mean: Mean of the values, a float32 scalar on the device. It may have overflowed
+            for values near the largest float32.
         scratch: Two rows of as many float32 as the block has values, to write to.
     """
 
@@ -44,6 +46,7 @@ class Block:
     high: npt.NDArray[np.float32]
     smallest: float
     largest: float
+    mean: Tensor
     scratch: Tensor
 
     @property
@@ -85,10 +88,13 @@ def blocks(x: Tensor, channel_axes: Sequence[int] = ()) -> Iterator[Block]:
         for part in torch.split(some, channel_step, 1):
             rows = part.float().contiguous()
             count = rows.numel()
+            # The first pass fetches the block from memory, and a plain sum does so
+            # in order; the reduction to channels jumps from row to row.
+            mean = rows.mean()
             low, high = _ends(rows)
             smallest, largest = _finite(low, high)
             space = scratch[:, :count]
-            yield Block(rows, first, low, high, smallest, largest, space)
+            yield Block(rows, first, low, high, smallest, largest, mean, space)
             first += part.shape[1]
 
 

@@ -65,7 +65,7 @@ class Moments:
         exponent = max(math.frexp(block.absmax)[1], _SMALLEST)
         scale = 2.0**-exponent
         if exponent < _LARGE:
-            minus_mean = flat.mean().mul_(-scale)
+            minus_mean = block.mean * -scale
         else:
             minus_mean = torch.mul(flat, -scale, out=deviation).mean()
         torch.add(minus_mean, flat, alpha=scale, out=deviation)

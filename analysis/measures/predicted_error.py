@@ -31,7 +31,7 @@ from quant_core.tap import Tap
 
 _ACTIVATION_BYTES = 2 << 30
 _KEEP_CANDIDATES = 2 << 30
-_MAX_BATCH = 64
+_MAX_BATCH = 512
 _MIN_SAMPLES = 8
 """A standard error from fewer samples is too uncertain to stop on."""
 _ROWS_EVERY_SECONDS = 1.0

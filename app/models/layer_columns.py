@@ -24,7 +24,7 @@ class Column:
 
 # What is edited and what it costs stands left, so that a narrow panel shows it.
 COLUMNS = (
-    Column("name", "Layer", 32, LEFT, "Module path of the layer."),
+    Column("name", "Layer", 29, LEFT, "Module path of the layer."),
     Column(
         "bits",
         "Bits",
@@ -36,14 +36,14 @@ COLUMNS = (
     Column(
         "locked",
         "Lock",
-        6,
+        5,
         CENTRE,
         "Locked layers keep their format in edits and searches. Key: L.",
     ),
     Column(
         "size",
         "Size",
-        10,
+        9,
         RIGHT,
         "Storage of the layer with scales and zero points; 1 MB = 1,000,000 bytes.",
     ),

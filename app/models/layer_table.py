@@ -75,10 +75,10 @@ class LayerTableModel(QAbstractTableModel):
         Raises:
             AnalysisError: the query is not understood; the rows stay as they were.
         """
-        select(query, self.layers.fields())
+        chosen = select(query, self.layers.fields())
         self.beginResetModel()
         self.query = query
-        self._arrange()
+        self._arrange(chosen)
         self.endResetModel()
 
     def rearrange(self) -> None:
@@ -113,9 +113,11 @@ class LayerTableModel(QAbstractTableModel):
                     self.index(row, 0), self.index(row, len(COLUMNS) - 1)
                 )
 
-    def _arrange(self) -> None:
+    def _arrange(self, mask: NDArray[np.bool_] | None = None) -> None:
         layers = self.layers
-        chosen = np.flatnonzero(select(self.query, layers.fields()))
+        if mask is None:
+            mask = select(self.query, layers.fields())
+        chosen = np.flatnonzero(mask)
         if self._sorted is not None:
             keys = self._sort_key(self._sorted[0])[chosen]
             if self._sorted[1]:

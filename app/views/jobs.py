@@ -35,10 +35,11 @@ COLUMNS = (
     ("Status", 14),
     ("Samples", 9),
     ("Data", 22),
-    ("Time", 9),
+    ("Time", 11),
     ("Begun", 18),
     ("Notes", 60),
 )
+NUMBERS = (2, 4)
 STEPS = 1000
 STATUS_COLOURS = {"complete": "good", "failed": "danger", "running": "accent"}
 
@@ -105,6 +106,8 @@ class JobsView(QWidget):
         self.runs.setHeaderLabels([title for title, _ in COLUMNS])
         for number, (_, width) in enumerate(COLUMNS):
             self.runs.setColumnWidth(number, theme().em(width))
+        for number in NUMBERS:
+            self.runs.headerItem().setTextAlignment(number, Qt.AlignmentFlag.AlignRight)
         self._empty = EmptyState(
             "No runs yet", "Every analysis is listed here, and earlier ones are kept."
         )
@@ -159,7 +162,7 @@ class JobsView(QWidget):
                 notes,
             ]
         )
-        for column in (2, 4):
+        for column in NUMBERS:
             item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight)
         role = STATUS_COLOURS.get(run.status, "warning")
         item.setForeground(1, theme().brush(role))

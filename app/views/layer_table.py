@@ -8,18 +8,16 @@ import numpy as np
 from PySide6.QtCore import (
     QModelIndex,
     QPersistentModelIndex,
-    QPoint,
     Qt,
     QTimer,
     Signal,
     Slot,
 )
-from PySide6.QtGui import QAction, QGuiApplication, QHideEvent, QShowEvent
+from PySide6.QtGui import QGuiApplication, QHideEvent, QShowEvent
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
     QLabel,
-    QMenu,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -32,6 +30,7 @@ from app.models.layer_data import FLOAT, LayerData
 from app.models.layer_table import BAR_ROLE, BITS_ROLE, LayerTableModel
 from app.settings import Settings
 from app.theme import theme
+from app.views.layer_menus import LayerMenus
 from app.widgets.bits_delegate import BarDelegate, BitsDelegate, Choice, LockDelegate
 from app.widgets.empty_state import EmptyState
 from app.widgets.filter_box import FilterBox
@@ -84,6 +83,7 @@ class LayerTableView(QWidget):
         self._timer.timeout.connect(self._catch_up)
         self._arrange()
         self._set_up_table()
+        self.menus = LayerMenus(self, context)
         self._connect()
         self._on_project()
 
@@ -128,7 +128,6 @@ class LayerTableView(QWidget):
             if not state.isEmpty():
                 header.restoreState(state)
                 table.clear_sort()
-        header.customContextMenuRequested.connect(self._header_menu)
 
     def _connect(self) -> None:
         context = self._context
@@ -148,7 +147,6 @@ class LayerTableView(QWidget):
         chosen.selectionChanged.connect(self._on_table_selection)
         chosen.currentChanged.connect(self._on_table_selection)
         self.table.clicked.connect(self._on_clicked)
-        self.table.customContextMenuRequested.connect(self._row_menu)
 
     # -- what changed ----------------------------------------------------------
 
@@ -339,7 +337,7 @@ class LayerTableView(QWidget):
 
     # -- editing ---------------------------------------------------------------
 
-    def _schemes(self) -> list[Scheme]:
+    def schemes(self) -> list[Scheme]:
         """Return the schemes to offer: the analysed ones, then those in use."""
         layers = self.model.layers
         keys = dict.fromkeys([*layers.formats, *layers.schemes[1:]])
@@ -352,7 +350,7 @@ class LayerTableView(QWidget):
         if project is None:
             return []
         layer = self.model.layer_at(index.row())
-        offered = [(s.key, project.refused(s, layer)) for s in self._schemes()]
+        offered = [(s.key, project.refused(s, layer)) for s in self.schemes()]
         return [(FLOAT, None), *offered]
 
     @Slot(object, object)
@@ -370,59 +368,6 @@ class LayerTableView(QWidget):
             layer = self.model.layer_at(index.row())
             locked = bool(self.model.layers.locked[layer])
             self._context.set_locked([layer], not locked)
-
-    @Slot(QPoint)
-    def _row_menu(self, where: QPoint) -> None:
-        if len(self._context.selection.layers):
-            menu = self._build_row_menu()
-            menu.popup(self.table.viewport().mapToGlobal(where))
-
-    def _build_row_menu(self) -> QMenu:
-        """Return the menu of the selected rows."""
-        menu = QMenu(self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        menu.setToolTipsVisible(True)
-        formats = menu.addMenu("Set &format")
-        formats.setToolTipsVisible(True)
-        project, current = self._context.project, self._context.selection.current
-        for scheme in (None, *self._schemes()):
-            action = formats.addAction(FLOAT if scheme is None else scheme.key)
-            if scheme is not None and project is not None and current >= 0:
-                reason = project.refused(scheme, current)
-                action.setEnabled(reason is None)
-                action.setToolTip(reason or "")
-        formats.triggered.connect(self._on_format_action)
-        menu.addActions(self.actions())
-        return menu
-
-    @Slot(QAction)
-    def _on_format_action(self, action: QAction) -> None:
-        text = action.text()
-        scheme = None if text == FLOAT else parse_scheme(text)
-        self._context.set_weight(self._context.selection.layers, scheme)
-
-    @Slot(QPoint)
-    def _header_menu(self, where: QPoint) -> None:
-        menu = self._build_header_menu()
-        menu.popup(self.table.horizontalHeader().mapToGlobal(where))
-
-    def _build_header_menu(self) -> QMenu:
-        """Return the menu that chooses columns."""
-        menu = QMenu(self)
-        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        for number, column in enumerate(COLUMNS[1:], start=1):
-            action = menu.addAction(column.title)
-            action.setCheckable(True)
-            action.setChecked(not self.table.isColumnHidden(number))
-            action.setData(number)
-        menu.triggered.connect(self._on_column_action)
-        return menu
-
-    @Slot(QAction)
-    def _on_column_action(self, action: QAction) -> None:
-        number = int(action.data())
-        hidden = self.table.isColumnHidden(number)
-        self.table.setColumnHidden(number, not hidden)
 
     # -- taking away -----------------------------------------------------------
 

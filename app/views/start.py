@@ -30,6 +30,7 @@ EXAMPLES = (
     ("example:digits-cnn", "digits-cnn", "convolutions and batch-norm"),
     ("example:pydoc-gpt", "pydoc-gpt", "small causal language model"),
 )
+SHOWN_ROWS = 5
 SHOWN_KEYS = ("open", "open_folder", "shortcuts")
 
 
@@ -64,6 +65,7 @@ class StartView(QWidget):
         self.recent = QListWidget(self)
         self.recent.setAccessibleName("Recent models and projects")
         self.recent.setFrameShape(QFrame.Shape.NoFrame)
+        self.recent.setSpacing(theme().line(0.15))
         self.recent.itemActivated.connect(self._on_recent)
         self.recent.itemClicked.connect(self._on_recent)
         self._clear = QPushButton("&Clear list", self)
@@ -136,34 +138,45 @@ class StartView(QWidget):
     def _recent_column(self) -> QVBoxLayout:
         layout = QVBoxLayout()
         top = QHBoxLayout()
-        top.addWidget(_caption("Recent", self))
-        top.addStretch(1)
         top.addWidget(self._clear)
-        layout.addLayout(top)
+        top.addStretch(1)
         self._none = QLabel("Nothing opened yet.", self)
+        layout.setSpacing(theme().line(0.4))
+        layout.addWidget(_caption("Recent", self))
         layout.addWidget(self._none)
-        layout.addWidget(self.recent, 1)
-        layout.addStretch(0)
+        layout.addWidget(self.recent)
+        layout.addLayout(top)
+        layout.addStretch(1)
         return layout
 
     def _example_column(self, actions: ActionSet) -> QVBoxLayout:
         layout = QVBoxLayout()
         layout.addWidget(_caption("Examples", self))
-        for source, name, about in EXAMPLES:
+        layout.setSpacing(theme().line(0.4))
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(theme().em(1.5))
+        for row, (source, name, about) in enumerate(EXAMPLES):
             button = QPushButton(name, self)
             button.setAccessibleDescription(about)
-            button.setToolTip(about)
             button.setProperty("source", source)
             button.clicked.connect(self._on_example)
-            layout.addWidget(button)
+            grid.addWidget(button, row, 0)
+            grid.addWidget(QLabel(about, self), row, 1)
+        grid.setColumnStretch(1, 1)
+        layout.addLayout(grid)
         layout.addSpacing(theme().line(0.7))
         layout.addWidget(_caption("Keys", self))
+        keys = QGridLayout()
+        keys.setHorizontalSpacing(theme().em(1.5))
         native = QKeySequence.SequenceFormat.NativeText
-        for key in SHOWN_KEYS:
+        for row, key in enumerate(SHOWN_KEYS):
             action = actions[key]
             shown = action.shortcut().toString(native)
             text = action.text().replace("&", "").rstrip("…")
-            layout.addWidget(QLabel(f"{shown}   {text}", self))
+            keys.addWidget(QLabel(shown, self), row, 0)
+            keys.addWidget(QLabel(text, self), row, 1)
+        keys.setColumnStretch(1, 1)
+        layout.addLayout(keys)
         layout.addStretch(1)
         return layout
 
@@ -178,12 +191,13 @@ class StartView(QWidget):
         self.recent.setVisible(bool(entries))
         self._none.setVisible(not entries)
         self._clear.setVisible(bool(entries))
-        rows = min(len(entries), 10)
-        height = 2 * theme().line(1.35) * rows + theme().line()
-        self.recent.setMinimumHeight(min(height, theme().line(9)))
+        rows = min(len(entries), SHOWN_ROWS)
+        self.recent.setFixedHeight(theme().line(2.6) * rows)
 
     def _item(self, entry: Recent) -> QListWidgetItem:
-        where = str(Path(entry.source).parent) if entry.is_file else "example or factory"
+        where = (
+            str(Path(entry.source).parent) if entry.is_file else "example or factory"
+        )
         missing = entry.is_missing
         note = "no longer there: " if missing else ""
         item = QListWidgetItem(f"{entry.title}\n{note}{where}")
@@ -201,7 +215,8 @@ class StartView(QWidget):
     def show_invitation(self, text: str = "", *, welcome: bool = True) -> None:
         """Say what a drop would do while something hovers."""
         self._invitation.setText(
-            text or "Drop a model or a project here: a Hugging Face folder, "
+            text
+            or "Drop a model or a project here: a Hugging Face folder, "
             ".safetensors, .pt2, or .qscope"
         )
         colour = theme().colours.accent if text and welcome else theme().colours.border

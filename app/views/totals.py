@@ -75,10 +75,9 @@ class TotalsBar(QWidget):
             "Bits per weight over all layers, scales and zero points included.",
             self,
         )
-        self.size = Figure(
+        self.bytes = Figure(
             "Size",
-            "All listed weights with scales and zero points; "
-            "1 MB = 1,000,000 bytes.",
+            "All listed weights with scales and zero points; 1 MB = 1,000,000 bytes.",
             self,
         )
         self.predicted = Figure(
@@ -95,7 +94,7 @@ class TotalsBar(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        shares = ((self.bits, 3), (self.size, 5), (self.predicted, 8))
+        shares = ((self.bits, 3), (self.bytes, 5), (self.predicted, 8))
         for figure, share in (*shares, (self.measured, 8)):
             layout.addWidget(figure, share)
         for signal in (
@@ -113,7 +112,7 @@ class TotalsBar(QWidget):
         """Read the project again."""
         project = self._context.project
         if project is None or not project.info.layers:
-            for figure in (self.bits, self.size, self.predicted, self.measured):
+            for figure in (self.bits, self.bytes, self.predicted, self.measured):
                 figure.show_number(DASH)
             return
         totals = project.totals
@@ -128,7 +127,7 @@ class TotalsBar(QWidget):
             f"{chosen:,} of {layers} quantized."
         )
         share = 1 / totals.compression if totals.compression else math.nan
-        self.size.show_number(size(totals.bytes), f"{share:.3f} × as stored")
+        self.bytes.show_number(size(totals.bytes), f"{share:.3f} × as stored")
         self._show_predicted(project)
         self._show_measured(project)
 
@@ -140,7 +139,9 @@ class TotalsBar(QWidget):
             return
         note = f"{run.unit}, {count(run.samples, 'sample')}"
         if prediction.missing:
-            note += f"; {count(prediction.missing, 'layer')} not analysed at this format"
+            note += (
+                f"; {count(prediction.missing, 'layer')} not analysed at this format"
+            )
         self.predicted.show_number(
             with_error(prediction.value, prediction.stderr), note
         )

@@ -41,7 +41,7 @@ class FilterBox(QWidget):
         self._timer.setSingleShot(True)
         self._timer.setInterval(DELAY_MS)
         self._timer.timeout.connect(self._emit)
-        self.line.textEdited.connect(self._timer.start)
+        self.line.textEdited.connect(self._on_edit)
         self.line.textChanged.connect(self._on_text)
         self.line.returnPressed.connect(self._emit)
         layout = QHBoxLayout(self)
@@ -91,6 +91,10 @@ class FilterBox(QWidget):
     def _emit(self) -> None:
         self._timer.stop()
         self.edited.emit(self.line.text())
+
+    @Slot()
+    def _on_edit(self) -> None:
+        self._timer.start()
 
     @Slot()
     def _on_text(self) -> None:

@@ -38,18 +38,29 @@ def significant(number: float, digits: int = 3) -> str:
     """Return a number to some significant digits, "1.23e-5" when small."""
     if not math.isfinite(number):
         return DASH
-    if number != 0 and not 1e-3 <= abs(number) < 1e5:
+    if number == 0:
+        return "0"
+    if not 1e-3 <= abs(number) < 1e5:
         mantissa, _, power = f"{number:.{digits - 1}e}".partition("e")
         return f"{mantissa}e{int(power)}"
     return f"{number:#.{digits}g}".rstrip(".")
 
 
 def with_error(value: float, stderr: float, digits: int = 3) -> str:
-    """Return "1.23e-5 ± 4.5e-6": a number and its standard error, if known."""
+    """Return "1.23e-5 ± 4.5e-6" or "0.123 ± 0.004"; the error only if known.
+
+    An exact zero stands alone.
+    """
     text = significant(value, digits)
     if not math.isfinite(stderr) or not math.isfinite(value):
         return text
-    return f"{text} ± {significant(stderr, 2) if stderr else 0}"
+    if not stderr:
+        return text if not value else f"{text} ± 0"
+    if "e" not in text:
+        aligned = f"{stderr:.{len(text.partition('.')[2])}f}"
+        if float(aligned):
+            return f"{text} ± {aligned}"
+    return f"{text} ± {significant(stderr, 2)}"
 
 
 def duration(seconds: float) -> str:

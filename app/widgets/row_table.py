@@ -81,9 +81,9 @@ class RowTable(QTableView):
         """Return the selected rows, sorted; from ranges, as row lists take seconds."""
         parts = [
             np.arange(r.top(), r.bottom() + 1, dtype=np.int64)
-            for r in self.selectionModel().selection()
+            for r in self.selectionModel().selection().toList()
         ]
-        return np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+        return np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
 
     def select_ranges(self, ranges: Ranges, current: int) -> None:
         """Select rows given as ranges, both ends included.

@@ -1,0 +1,350 @@
+"""Every command of the window, in one table: menus, toolbar and shortcuts.
+
+`COMMANDS` is the only place that knows which commands exist. `ActionSet` makes one
+`QAction` of each and says by key when it was chosen; the window has one method per
+key. Menus appear in the order in which the table first names them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtGui import QAction, QActionGroup, QKeySequence
+from PySide6.QtWidgets import QMenu, QMenuBar, QToolBar, QWidget
+
+Need = Literal["nothing", "project", "layers", "predicted", "idle", "job"]
+"""What must be there before a command can act.
+
+`project`: a model is open. `layers`: some layers are selected. `predicted`: the
+predicted error was computed. `idle`: a model is open and no job runs. `job`: one runs.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command.
+
+    Attributes:
+        key: What the window's method is called, without `do_`.
+        text: As in menus, with a mnemonic.
+        menu: Path of menus, separated by "/".
+        tip: One sentence for tooltip, status bar and list of shortcuts.
+        shortcuts: Key sequences; the first is shown.
+        needs: What must be there.
+        toolbar: Short text on the toolbar; "" to leave it out.
+        gap: Whether a separator comes before it.
+        group: Name of the group of which one is checked; "" for plain commands.
+    """
+
+    key: str
+    text: str
+    menu: str
+    tip: str
+    shortcuts: tuple[str, ...] = ()
+    needs: Need = "nothing"
+    toolbar: str = ""
+    gap: bool = False
+    group: str = ""
+
+
+BIT_WIDTHS = (8, 7, 6, 5, 4, 3, 2)
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "open",
+        "&Open model or project…",
+        "&File",
+        "Open a model file, or a project saved before.",
+        ("Ctrl+O",),
+        toolbar="Open",
+    ),
+    Command(
+        "open_folder",
+        "Open model &folder…",
+        "&File",
+        "Open a Hugging Face folder (config.json and safetensors).",
+        ("Ctrl+Shift+O",),
+    ),
+    Command(
+        "open_example",
+        "Open an exa&mple…",
+        "&File",
+        "Open one of the small trained models that come with Quantscope.",
+    ),
+    Command(
+        "save",
+        "&Save project",
+        "&File",
+        "Save results and assignments to the project file.",
+        ("Ctrl+S",),
+        "project",
+        toolbar="Save",
+        gap=True,
+    ),
+    Command(
+        "save_as",
+        "Save project &as…",
+        "&File",
+        "Save the project under another name.",
+        ("Ctrl+Shift+S",),
+        "project",
+    ),
+    Command(
+        "export",
+        "&Export assignment…",
+        "&File",
+        "Write the present assignment as JSON or as a table.",
+        ("Ctrl+E",),
+        "project",
+    ),
+    Command(
+        "close",
+        "&Close project",
+        "&File",
+        "Return to the start page.",
+        ("Ctrl+W",),
+        "project",
+        gap=True,
+    ),
+    Command("quit", "&Quit", "&File", "Leave Quantscope.", ("Ctrl+Q",)),
+    Command(
+        "copy",
+        "&Copy layers",
+        "&Edit",
+        "Copy the selected rows of the layer table, separated by tabs.",
+        ("Ctrl+C",),
+        "layers",
+        gap=True,
+    ),
+    Command(
+        "copy_header",
+        "Copy layers with &header",
+        "&Edit",
+        "Copy the selected rows with the column titles above.",
+        ("Ctrl+Shift+C",),
+        "layers",
+    ),
+    Command(
+        "select_all",
+        "Select &all layers",
+        "&Edit",
+        "Select every layer the filter shows.",
+        ("Ctrl+A",),
+        "project",
+        gap=True,
+    ),
+    Command(
+        "select_tied",
+        "Select &tied layers",
+        "&Edit",
+        "Add the layers that must share a format with the selected ones.",
+        ("Ctrl+T",),
+        "layers",
+    ),
+    Command(
+        "clear_selection",
+        "&Deselect",
+        "&Edit",
+        "Select no layer.",
+        ("Esc",),
+        "layers",
+    ),
+    Command(
+        "find",
+        "&Filter layers",
+        "&Edit",
+        "Type which layers to show.",
+        ("Ctrl+F",),
+        "project",
+        gap=True,
+    ),
+    Command(
+        "next",
+        "&Next layer",
+        "&Edit",
+        "Look at the next layer of the table.",
+        ("]",),
+        "project",
+    ),
+    Command(
+        "previous",
+        "&Previous layer",
+        "&Edit",
+        "Look at the previous layer of the table.",
+        ("[",),
+        "project",
+    ),
+    *(
+        Command(
+            f"bits_{bits}",
+            f"&{bits} bit",
+            "&Layers",
+            f"Set the selected layers to {bits} bits; locked ones are skipped.",
+            (str(bits),),
+            "layers",
+        )
+        for bits in BIT_WIDTHS
+    ),
+    Command(
+        "bits_0",
+        "Keep &float",
+        "&Layers",
+        "Keep the selected layers as they are stored.",
+        ("0",),
+        "layers",
+    ),
+    Command(
+        "lock",
+        "&Lock or unlock",
+        "&Layers",
+        "Locked layers keep their format in edits and searches.",
+        ("L",),
+        "layers",
+        gap=True,
+    ),
+    Command(
+        "analyse",
+        "&Run analysis…",
+        "&Analysis",
+        "Compute statistics and predicted errors of all layers.",
+        ("Ctrl+Return",),
+        "idle",
+        toolbar="Analyse",
+    ),
+    Command(
+        "search",
+        "&Search assignment…",
+        "&Analysis",
+        "Find the assignment with the least predicted error under a budget.",
+        ("Ctrl+B",),
+        "predicted",
+        toolbar="Search",
+    ),
+    Command(
+        "evaluate",
+        "&Measure this assignment",
+        "&Analysis",
+        "Run the quantized model and measure how far its output moves.",
+        ("Ctrl+M",),
+        "idle",
+        toolbar="Measure",
+    ),
+    Command(
+        "cancel",
+        "&Cancel",
+        "&Analysis",
+        "Stop the running job; what is finished is kept.",
+        ("Ctrl+.",),
+        "job",
+        gap=True,
+    ),
+    Command(
+        "theme_system",
+        "As the &system",
+        "&View/&Colours",
+        "Light or dark as the system says.",
+        group="theme",
+    ),
+    Command("theme_light", "&Light", "&View/&Colours", "Always light.", group="theme"),
+    Command("theme_dark", "&Dark", "&View/&Colours", "Always dark.", group="theme"),
+    Command(
+        "layout_reset",
+        "&Reset layout",
+        "&View",
+        "Put all panels back where they were at first.",
+    ),
+    Command(
+        "shortcuts",
+        "&Keyboard shortcuts",
+        "&Help",
+        "List every command and its key.",
+        ("?", "F1"),
+    ),
+    Command("about", "&About Quantscope", "&Help", "Version and licence."),
+)
+
+
+class ActionSet(QObject):
+    """The actions of the table, ready for menus and toolbar.
+
+    Signals:
+        chosen: Key of the command.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(self, parent: QWidget) -> None:
+        """Make one action per command."""
+        super().__init__(parent)
+        self._actions: dict[str, QAction] = {}
+        self._menus: dict[str, QMenu] = {}
+        self._groups: dict[str, QActionGroup] = {}
+        for command in COMMANDS:
+            action = QAction(command.text, parent)
+            action.setData(command.key)
+            action.setShortcuts([QKeySequence(s) for s in command.shortcuts])
+            action.setStatusTip(command.tip)
+            action.setToolTip(tip_with_shortcut(command))
+            action.triggered.connect(self._on_triggered)
+            if command.group:
+                action.setCheckable(True)
+                group = self._groups.setdefault(command.group, QActionGroup(self))
+                group.addAction(action)
+            if command.toolbar:
+                action.setIconText(command.toolbar)
+            self._actions[command.key] = action
+            parent.addAction(action)
+
+    def __getitem__(self, key: str) -> QAction:
+        """Return the action of a command."""
+        return self._actions[key]
+
+    def menu(self, path: str) -> QMenu:
+        """Return a menu made by `fill_menus`."""
+        return self._menus[path]
+
+    def fill_menus(self, bar: QMenuBar) -> None:
+        """Put every action into its menu."""
+        for command in COMMANDS:
+            menu = self._menu(bar, command.menu)
+            if command.gap and not menu.isEmpty():
+                menu.addSeparator()
+            menu.addAction(self._actions[command.key])
+
+    def fill_toolbar(self, bar: QToolBar) -> None:
+        """Put the actions that want it onto the toolbar."""
+        for command in COMMANDS:
+            if command.toolbar:
+                bar.addAction(self._actions[command.key])
+
+    def allow(self, having: set[Need]) -> None:
+        """Enable exactly the commands whose need is met."""
+        for command in COMMANDS:
+            met = command.needs == "nothing" or command.needs in having
+            self._actions[command.key].setEnabled(met)
+
+    def _menu(self, bar: QMenuBar, path: str) -> QMenu:
+        if path not in self._menus:
+            above, _, name = path.rpartition("/")
+            owner = self._menu(bar, above) if above else bar
+            menu = owner.addMenu(name)
+            menu.setToolTipsVisible(False)
+            self._menus[path] = menu
+        return self._menus[path]
+
+    @Slot()
+    def _on_triggered(self) -> None:
+        action = self.sender()
+        if isinstance(action, QAction):
+            self.chosen.emit(action.data())
+
+
+def tip_with_shortcut(command: Command) -> str:
+    """Return the tooltip of a command, its key included."""
+    if not command.shortcuts:
+        return command.tip
+    key = QKeySequence(command.shortcuts[0])
+    shown = key.toString(QKeySequence.SequenceFormat.NativeText)
+    return f"{command.tip} ({shown})"

@@ -1,0 +1,181 @@
+"""Every question the window asks, in one place (tests replace it)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QKeySequence
+from PySide6.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QInputDialog,
+    QMessageBox,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from analysis.export import EXPORTERS
+from analysis.version import tool_version
+from app.actions import COMMANDS
+from app.dialogs.analyse import AnalyseDialog, AnalysisRequest
+from app.dialogs.search import SearchDialog, SearchRequest
+from app.settings import Settings
+from app.theme import theme
+from app.views.start import EXAMPLES
+
+SUFFIX = ".qscope"
+MODELS = (
+    "Models and projects (*.qscope *.safetensors *.pt2 *.json);;"
+    "Projects (*.qscope);;All files (*)"
+)
+
+
+class Asker:
+    """Dialogs that return an answer, or None when the user thinks better of it."""
+
+    def __init__(self, window: QWidget, settings: Settings) -> None:
+        """Keep the window the dialogs belong to."""
+        self._window = window
+        self._settings = settings
+
+    def _folder(self, kind: str) -> str:
+        return self._settings.get(f"folder/{kind}", "")
+
+    def _remember(self, kind: str, path: str) -> str:
+        if path:
+            self._settings.set(f"folder/{kind}", str(Path(path).parent))
+        return path
+
+    def model_file(self) -> str:
+        """Return a model or project file."""
+        folder = self._folder("model")
+        path, _ = QFileDialog.getOpenFileName(self._window, "Open", folder, MODELS)
+        return self._remember("model", path)
+
+    def model_folder(self) -> str:
+        """Return a model folder."""
+        path = QFileDialog.getExistingDirectory(
+            self._window, "Open model folder", self._folder("model")
+        )
+        return self._remember("model", path)
+
+    def example(self) -> str:
+        """Return an example's source."""
+        texts = [f"{name}: {about}" for _, name, about in EXAMPLES]
+        text, ok = QInputDialog.getItem(
+            self._window, "Open an example", "&Example", texts, 0, editable=False
+        )
+        return EXAMPLES[texts.index(text)][0] if ok else ""
+
+    def project_path(self, name: str) -> Path | None:
+        """Return where to save a project; an existing file was confirmed."""
+        start = Path(self._folder("project")) / f"{_file_name(name)}{SUFFIX}"
+        path, _ = QFileDialog.getSaveFileName(
+            self._window, "Save project", str(start), f"Projects (*{SUFFIX})"
+        )
+        if not self._remember("project", path):
+            return None
+        chosen = Path(path)
+        return chosen if chosen.suffix else chosen.with_suffix(SUFFIX)
+
+    def export_path(self, name: str) -> tuple[str, Path] | None:
+        """Return exporter key and file; an existing file was confirmed."""
+        kinds = {f"{e.title} (*{e.suffix})": e for e in EXPORTERS}
+        first = EXPORTERS[0]
+        start = Path(self._folder("export")) / f"{_file_name(name)}{first.suffix}"
+        path, kind = QFileDialog.getSaveFileName(
+            self._window, "Export assignment", str(start), ";;".join(kinds)
+        )
+        if not self._remember("export", path):
+            return None
+        chosen = Path(path)
+        by_suffix = {e.suffix: e for e in EXPORTERS}
+        exporter = by_suffix.get(chosen.suffix) or kinds.get(kind, first)
+        if not chosen.suffix:
+            chosen = chosen.with_suffix(exporter.suffix)
+        return exporter.key, chosen
+
+    def analysis(self, runs_model: bool) -> AnalysisRequest | None:
+        """Return what to analyse."""
+        dialog = AnalyseDialog(
+            self._settings, runs_model=runs_model, parent=self._window
+        )
+        return dialog.request() if _accepted(dialog) else None
+
+    def search(self, target: str, locked: int) -> SearchRequest | None:
+        """Return the budget of a search."""
+        dialog = SearchDialog(self._settings, target, locked, self._window)
+        return dialog.request() if _accepted(dialog) else None
+
+    def unsaved(self, name: str) -> QMessageBox.StandardButton:
+        """Ask what to do with unsaved work."""
+        what = f"{name} has changes" if name else "This project has results"
+        button = QMessageBox.StandardButton
+        return QMessageBox.question(
+            self._window,
+            "Quantscope",
+            f"{what} that are not saved. Save them?",
+            button.Save | button.Discard | button.Cancel,
+            button.Save,
+        )
+
+    def shortcuts(self) -> None:
+        """List every command with its key."""
+        dialog = shortcuts_dialog(self._window)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.show()
+
+    def about(self) -> None:
+        """Say which version this is."""
+        QMessageBox.about(
+            self._window,
+            "About Quantscope",
+            f"<b>Quantscope {tool_version()}</b><p>A workbench for the quantization "
+            "error of neural networks.</p><p>Apache License 2.0</p>",
+        )
+
+
+def shortcuts_dialog(parent: QWidget | None = None) -> QDialog:
+    """Return the list of all commands, made from the table of actions."""
+    dialog = QDialog(parent)
+    dialog.setWindowTitle("Keyboard shortcuts")
+    table = QTreeWidget(dialog)
+    table.setAccessibleName("Commands and their keys")
+    table.setRootIsDecorated(False)
+    table.setAlternatingRowColors(True)
+    table.setHeaderLabels(["Command", "Key", "What it does"])
+    native = QKeySequence.SequenceFormat.NativeText
+    rows = [(c.text, ", ".join(c.shortcuts), c.tip) for c in COMMANDS]
+    rows += [
+        ("&Undo", "Ctrl+Z", "Take the last edit back."),
+        ("&Redo", "Ctrl+Shift+Z", "Do it again."),
+    ]
+    for text, keys, tip in rows:
+        shown = QKeySequence.fromString(keys).toString(native) if keys else ""
+        plain = text.replace("&", "").rstrip("…")
+        table.addTopLevelItem(QTreeWidgetItem([plain, shown or keys, tip]))
+    for column, width in enumerate((30, 20, 70)):
+        table.setColumnWidth(column, theme().em(width))
+    buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close, dialog)
+    buttons.rejected.connect(dialog.reject)
+    layout = QVBoxLayout(dialog)
+    layout.addWidget(table)
+    layout.addWidget(buttons)
+    dialog.resize(theme().em(128), theme().line(32))
+    return dialog
+
+
+def _accepted(dialog: QDialog) -> bool:
+    try:
+        return dialog.exec() == QDialog.DialogCode.Accepted
+    finally:
+        dialog.deleteLater()
+
+
+def _file_name(name: str) -> str:
+    """Return a model name as a file name."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name) or "project"

@@ -1,0 +1,207 @@
+"""What every command of the window does: one method `do_<key>` per command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PySide6.QtCore import QObject, Slot
+from PySide6.QtWidgets import QMessageBox
+
+from app.ask import Asker
+from app.models.layer_data import scheme_of_bits
+from app.theme import Mode, theme
+
+if TYPE_CHECKING:
+    from app.main_window import MainWindow
+
+
+class Commander(QObject):
+    """Carries commands out, asking the user where something is missing.
+
+    Attributes:
+        ask: The dialogs.
+    """
+
+    def __init__(self, window: MainWindow) -> None:
+        """Work for a window."""
+        super().__init__(window)
+        self._window = window
+        self._settings = window.settings
+        self._session = window.session
+        self._context = window.context
+        self.ask = Asker(window, window.settings)
+
+    @Slot(object)
+    def run(self, key: object) -> None:
+        """Carry out the command called `key`, if it is enabled."""
+        name = str(key)
+        action = self._window.actions_[name]
+        if not action.isEnabled():
+            return
+        group, _, value = name.partition("_")
+        if group == "bits":
+            self._set_bits(int(value))
+        elif group == "theme":
+            self._set_theme(value)
+        else:
+            getattr(self, f"do_{name}")()
+
+    def _set_bits(self, bits: int) -> None:
+        layers = self._context.selection.layers
+        scheme = scheme_of_bits(bits, self._window.layers.model.layers.formats)
+        self._context.set_weight(layers, scheme)
+
+    def _set_theme(self, mode: str) -> None:
+        chosen: Mode = "dark" if mode == "dark" else "system"
+        chosen = "light" if mode == "light" else chosen
+        theme().set_mode(chosen)
+        self._settings.mode = chosen
+
+    def open(self, source: object) -> None:
+        """Open a model or project, after asking about unsaved work."""
+        if self.may_discard():
+            self._session.open(str(source))
+
+    def do_open(self) -> None:
+        """Ask for a file and open it."""
+        if path := self.ask.model_file():
+            self.open(path)
+
+    def do_open_folder(self) -> None:
+        """Ask for a folder and open it."""
+        if path := self.ask.model_folder():
+            self.open(path)
+
+    def do_open_example(self) -> None:
+        """Ask which example to open."""
+        if source := self.ask.example():
+            self.open(source)
+
+    @Slot()
+    def do_save(self) -> None:
+        """Save in place, or ask for a name."""
+        project = self._context.project
+        if project is not None and project.path is not None and not project.read_only:
+            self._session.save(None)
+        else:
+            self.do_save_as()
+
+    @Slot()
+    def do_save_as(self) -> None:
+        """Ask for a name and save."""
+        project = self._context.project
+        if project is None:
+            return
+        path = self.ask.project_path(project.info.name)
+        if path is not None:
+            self._session.save(path)
+
+    def do_export(self) -> None:
+        """Ask for a file and write the assignment."""
+        project = self._context.project
+        if project is None:
+            return
+        chosen = self.ask.export_path(project.info.name)
+        if chosen is not None:
+            self._session.export(*chosen)
+
+    def do_close(self) -> None:
+        """Return to the start page."""
+        if self.may_discard():
+            self._session.close_project()
+
+    def do_quit(self) -> None:
+        """Leave."""
+        self._window.close()
+
+    def do_copy(self) -> None:
+        """Copy the selected rows."""
+        self._window.layers.copy()
+
+    def do_copy_header(self) -> None:
+        """Copy the selected rows with titles."""
+        self._window.layers.copy(header=True)
+
+    def do_select_all(self) -> None:
+        """Select what the filter shows."""
+        self._window.layers.select_all()
+
+    def do_select_tied(self) -> None:
+        """Add the partners of the selected layers."""
+        data, chosen = self._window.layers.model.layers, self._context.selection.layers
+        groups = np.unique(data.tie[chosen])
+        tied = np.flatnonzero(np.isin(data.tie, groups[groups >= 0]))
+        self._context.selection.set(np.union1d(chosen, tied))
+
+    def do_clear_selection(self) -> None:
+        """Select nothing."""
+        self._context.selection.clear()
+
+    def do_find(self) -> None:
+        """Type a filter."""
+        self._window.desk.show("layers")
+        self._window.layers.focus_filter()
+
+    def do_next(self) -> None:
+        """Look at the next layer."""
+        self._window.layers.step(1)
+
+    def do_previous(self) -> None:
+        """Look at the previous layer."""
+        self._window.layers.step(-1)
+
+    def do_lock(self) -> None:
+        """Lock the selected layers; unlock them when all are locked."""
+        project, chosen = self._context.project, self._context.selection.layers
+        if project is not None:
+            all_locked = bool(project.assignment.locked[chosen].all())
+            self._context.set_locked(chosen, not all_locked)
+
+    def do_analyse(self) -> None:
+        """Ask what to analyse and start."""
+        request = self.ask.analysis(self._session.runs_model)
+        if request is not None:
+            self._session.analyse(request)
+
+    def do_search(self) -> None:
+        """Ask for a budget and search."""
+        project = self._context.project
+        if project is None:
+            return
+        locked = int(project.assignment.locked.sum())
+        request = self.ask.search(project.target, locked)
+        if request is not None:
+            self._session.search(request)
+
+    def do_evaluate(self) -> None:
+        """Measure the present assignment."""
+        self._session.evaluate()
+
+    def do_cancel(self) -> None:
+        """Stop the running job."""
+        self._session.runner.cancel()
+
+    def do_layout_reset(self) -> None:
+        """Put all panels back."""
+        if self._context.project is not None:
+            self._window.desk.arrange()
+
+    def do_shortcuts(self) -> None:
+        """List every command."""
+        self.ask.shortcuts()
+
+    def do_about(self) -> None:
+        """Say which version this is."""
+        self.ask.about()
+
+    def may_discard(self) -> bool:
+        """Ask about unsaved work; only then."""
+        project = self._context.project
+        if project is None or not project.dirty:
+            return True
+        button = self.ask.unsaved(project.path.name if project.path else "")
+        if button == QMessageBox.StandardButton.Save:
+            self.do_save()
+            return not project.dirty
+        return button == QMessageBox.StandardButton.Discard

@@ -1,0 +1,269 @@
+"""What every view is given: the project, the selection and the undo stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtGui import QUndoStack
+
+from app.commands import EditAssignment
+from app.selection import Selection, as_indices
+from app.widgets.format import count
+
+if TYPE_CHECKING:
+    from analysis.project import Project
+    from quant_core.assignment import Assignment
+    from quant_core.scheme import Scheme
+
+UNDO_LIMIT = 500
+_SIGNALS = (
+    "layers_reset",
+    "rows_added",
+    "runs_changed",
+    "assignment_changed",
+    "assignments_changed",
+    "dirty_changed",
+)
+
+
+class AppContext(QObject):
+    """The project in the window, and the way views change it.
+
+    The signals of the project are passed on once per turn of the event loop,
+    however often they fired, so a burst of results costs one repaint.
+
+    Signals:
+        projectChanged: Another project, or none, or its layer list is new.
+        assignmentChanged: Sorted array of the layers whose scheme or lock changed.
+        rowsAdded: Key of the measure that has new rows or arrays.
+        runsChanged: A run began or ended.
+        assignmentsChanged: The kept assignments or measured scores changed.
+        dirtyChanged: `project.dirty` may have changed.
+        message: A sentence for the status bar.
+    """
+
+    projectChanged = Signal()  # noqa: N815 - Qt signal naming
+    assignmentChanged = Signal(object)  # noqa: N815
+    rowsAdded = Signal(object)  # noqa: N815
+    runsChanged = Signal()  # noqa: N815
+    assignmentsChanged = Signal()  # noqa: N815
+    dirtyChanged = Signal()  # noqa: N815
+    message = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        """Start without a project."""
+        super().__init__(parent)
+        self._project: Project | None = None
+        self.selection = Selection(self)
+        self.undo_stack = QUndoStack(self)
+        self.undo_stack.setUndoLimit(UNDO_LIMIT)
+        self._layers: list[NDArray[np.int64]] = []
+        self._measures: list[str] = []
+        self._flags: set[str] = set()
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(0)
+        self._timer.timeout.connect(self._flush)
+
+    # -- project ---------------------------------------------------------------
+
+    @property
+    def project(self) -> Project | None:
+        """The open project; None on the start page."""
+        return self._project
+
+    def set_project(self, project: Project | None) -> None:
+        """Show another project, or none; the old one is left to its owner."""
+        if project is self._project:
+            return
+        if self._project is not None:
+            for name in _SIGNALS:
+                slot = getattr(self, f"_on_{name}")
+                getattr(self._project, name).disconnect(slot)
+        self._timer.stop()
+        self._layers, self._measures, self._flags = [], [], set()
+        self._project = project
+        self.undo_stack.clear()
+        if project is not None:
+            for name in _SIGNALS:
+                getattr(project, name).connect(getattr(self, f"_on_{name}"))
+        first = [] if project is None or not project.info.layers else [0]
+        self.selection.blockSignals(True)
+        self.selection.set(first)
+        self.selection.blockSignals(False)
+        self.projectChanged.emit()
+        self.selection.changed.emit()
+
+    def _on_layers_reset(self) -> None:
+        self._note("layers_reset")
+
+    def _on_rows_added(self, measure: str) -> None:
+        if measure not in self._measures:
+            self._measures.append(measure)
+        self._note("rows_added")
+
+    def _on_runs_changed(self) -> None:
+        self._note("runs_changed")
+
+    def _on_assignment_changed(self, indices: object) -> None:
+        self._layers.append(np.asarray(indices, dtype=np.int64).ravel())
+        self._note("assignment_changed")
+
+    def _on_assignments_changed(self) -> None:
+        self._note("assignments_changed")
+
+    def _on_dirty_changed(self, dirty: bool) -> None:
+        self._note("dirty_changed")
+
+    def _note(self, flag: str) -> None:
+        self._flags.add(flag)
+        self._timer.start()
+
+    @Slot()
+    def _flush(self) -> None:
+        flags, layers, measures = self._flags, self._layers, self._measures
+        self._flags, self._layers, self._measures = set(), [], []
+        if "layers_reset" in flags:
+            self.projectChanged.emit()
+        if layers:
+            changed = layers[0] if len(layers) == 1 else np.concatenate(layers)
+            self.assignmentChanged.emit(as_indices(changed))
+        for measure in measures:
+            self.rowsAdded.emit(measure)
+        if "runs_changed" in flags:
+            self.runsChanged.emit()
+        if "assignments_changed" in flags:
+            self.assignmentsChanged.emit()
+        if "dirty_changed" in flags:
+            self.dirtyChanged.emit()
+
+    # -- edits -----------------------------------------------------------------
+
+    def set_weight(
+        self, indices: Iterable[int] | NDArray[np.integer], scheme: Scheme | None
+    ) -> None:
+        """Give layers a weight scheme, as one undo step.
+
+        Locked layers are skipped and tied layers change together; the message
+        says how many of each.
+        """
+        project = self._project
+        if project is None:
+            return
+        asked = as_indices(indices)
+        label = "float" if scheme is None else scheme.key
+        fits = self._fits(scheme, asked)
+        refused = int((~fits).sum())
+        asked = asked[fits]
+        before = project.assignment
+        changed = np.asarray(project.set_weight(asked, scheme), dtype=np.int64)
+        text = f"Set {count(len(changed), 'layer')} to {label}"
+        self._push(before, text, len(changed))
+        notes = [f"{text}." if len(changed) else f"Nothing to set to {label}."]
+        tied = len(np.setdiff1d(changed, asked))
+        if tied:
+            notes.append(f"{count(tied, 'tied layer')} changed along.")
+        held = _others(project.assignment, asked, scheme)
+        if held:
+            notes.append(f"{count(held, 'layer')} kept: locked, or tied to one.")
+        if refused:
+            notes.append(
+                f"{count(refused, 'layer')} skipped: "
+                f"the target {project.target} cannot run {label} there."
+            )
+        self.message.emit(" ".join(notes))
+
+    def set_locked(
+        self, indices: Iterable[int] | NDArray[np.integer], locked: bool
+    ) -> None:
+        """Lock or unlock layers, as one undo step."""
+        project = self._project
+        if project is None:
+            return
+        asked, before = as_indices(indices), project.assignment
+        number = int(np.count_nonzero(before.locked[asked] != locked))
+        if not number:
+            return
+        project.set_locked(asked, locked)
+        verb = "Lock" if locked else "Unlock"
+        text = f"{verb} {count(number, 'layer')}"
+        self._push(before, text, number)
+        self.message.emit(f"{text}.")
+
+    def replace_assignment(self, assignment: Assignment, text: str) -> None:
+        """Put another assignment in place, as one undo step named `text`."""
+        project = self._project
+        if project is None:
+            return
+        before = project.assignment
+        changed = len(project.set_assignment(assignment))
+        self._push(before, text, changed)
+        self.message.emit(
+            f"{text}: {count(changed, 'layer')} changed."
+            if changed
+            else f"{text}: nothing to change."
+        )
+
+    def _fits(
+        self, scheme: Scheme | None, indices: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Return which layers the target can run in a scheme.
+
+        The answer depends on kind and shape only, of which even a model of 60,000
+        layers has few.
+        """
+        fits = np.ones(len(indices), dtype=np.bool_)
+        project = self._project
+        if project is None or scheme is None:
+            return fits
+        known: dict[tuple[object, ...], bool] = {}
+        for place, index in enumerate(indices.tolist()):
+            layer = project.info.layers[index]
+            alike = (layer.kind, layer.shape, layer.channel_axes)
+            if alike not in known:
+                known[alike] = project.refused(scheme, index) is None
+            fits[place] = known[alike]
+        return fits
+
+    def _push(self, before: Assignment, text: str, changed: int) -> None:
+        project = self._project
+        if project is not None and changed:
+            self.undo_stack.push(
+                EditAssignment(project, before, project.assignment, text)
+            )
+
+    # -- numbers ---------------------------------------------------------------
+
+    def measure_table(
+        self,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+        """Return predicted errors of all layers in all analysed weight formats.
+
+        Returns:
+            Values `[layers, formats]` and standard errors of the same shape, NaN
+            where missing, and the scheme keys, in palette order.
+        """
+        if self._project is None:
+            return np.zeros((0, 0)), np.zeros((0, 0)), ()
+        project, layers = self._project, len(self._project.info.layers)
+        keys = tuple(project.formats("predicted_error", "error", "weight"))
+        values = np.full((layers, len(keys)), np.nan)
+        stderrs = values.copy()
+        for column, key in enumerate(keys):
+            asked = ("predicted_error", key, "error", "weight")
+            values[:, column] = project.values(*asked)
+            stderrs[:, column] = project.stderrs(*asked)
+        return values, stderrs, keys
+
+
+def _others(
+    assignment: Assignment, layers: NDArray[np.int64], scheme: Scheme | None
+) -> int:
+    """Return how many of the layers are in another scheme."""
+    palette = assignment.palette
+    entry = palette.index(scheme) if scheme in palette else -1
+    return int(np.count_nonzero(assignment.weight[layers] != entry))

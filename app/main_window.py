@@ -1,0 +1,297 @@
+"""The window: panels around one project, and what its menus do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtGui import (
+    QAction,
+    QCloseEvent,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QKeySequence,
+)
+from PySide6.QtWidgets import QMainWindow, QToolBar
+
+from app.actions import ActionSet, Need
+from app.commander import Commander
+from app.desk import GEOMETRY_KEY, Desk, Panel
+from app.drops import dropped_path, refusal
+from app.errors import Problem, show_problem
+from app.session import Session
+from app.settings import Settings
+from app.theme import theme
+from app.views.distribution import DistributionView
+from app.views.heatmap import HeatmapView
+from app.views.jobs import JobStrip, JobsView
+from app.views.layer_table import LayerTableView
+from app.views.start import StartView
+from app.views.totals import TotalsBar
+from app.views.trade_off import TradeOffView
+
+DEFAULT_SIZE = (1440, 900)
+MESSAGE_MS = 12_000
+TABLE_COMMANDS = ("copy", "copy_header", "select_all", "select_tied", "lock")
+
+
+class MainWindow(QMainWindow):
+    """Shows one session: start page, or panels around the open project.
+
+    Args:
+        settings: What is remembered between sessions.
+        session: The work; one of its own when None.
+
+    Signals:
+        closed: The window was closed and its worker ended.
+    """
+
+    closed = Signal()
+
+    def __init__(self, settings: Settings, session: Session | None = None) -> None:
+        """Build everything; nothing is opened yet."""
+        super().__init__()
+        self.settings = settings
+        self.session = session or Session(settings, self)
+        self.context = self.session.context
+        self._dropped = ""
+        self.setAcceptDrops(True)
+        theme().set_mode(settings.mode)
+        self.actions_ = ActionSet(self)
+        self.commander = Commander(self)
+        self._build_views()
+        self._build_bars()
+        self._connect()
+        self.resize(*DEFAULT_SIZE)
+        geometry = settings.bytes(GEOMETRY_KEY)
+        if not geometry.isEmpty():
+            self.restoreGeometry(geometry)
+        self._on_project()
+
+    # -- building --------------------------------------------------------------
+
+    def _build_views(self) -> None:
+        context, runner = self.context, self.session.runner
+        self.start = StartView(context, self.actions_, self.settings, self)
+        self.setCentralWidget(self.start)
+        self.layers = LayerTableView(context, self.settings, self)
+        self.heatmap = HeatmapView(context)
+        self.distribution = DistributionView(context)
+        self.trade_off = TradeOffView(context)
+        self.jobs = JobsView(context, runner, self)
+        self.desk = Desk(
+            self,
+            (
+                Panel("layers", "Layers", self.layers),
+                Panel("heatmap", "Heatmap", self.heatmap),
+                Panel("distribution", "Distribution", self.distribution),
+                Panel("trade_off", "Trade-off", self.trade_off),
+                Panel("jobs", "Jobs", self.jobs),
+            ),
+            self.settings,
+        )
+        for key in ("bits_0", *TABLE_COMMANDS):
+            self.layers.addAction(self.actions_[key])
+        self.layers.setContextMenuPolicy(Qt.ContextMenuPolicy.NoContextMenu)
+
+    def _build_bars(self) -> None:
+        actions = self.actions_
+        actions.fill_menus(self.menuBar())
+        edit = actions.menu("&Edit")
+        undo = self.context.undo_stack.createUndoAction(self, "&Undo")
+        undo.setShortcut("Ctrl+Z")
+        redo = self.context.undo_stack.createRedoAction(self, "&Redo")
+        redo.setShortcuts([QKeySequence(s) for s in ("Ctrl+Shift+Z", "Ctrl+Y")])
+        edit.insertActions(actions["copy"], [undo, redo])
+        edit.insertSeparator(actions["copy"])
+        self._recent = actions.menu("&File").addMenu("Open &recent")
+        actions.menu("&File").insertMenu(actions["save"], self._recent)
+        self._recent.aboutToShow.connect(self._fill_recent)
+        self._recent.triggered.connect(self._on_recent)
+        view = actions.menu("&View")
+        first = view.actions()[0]
+        self.desk.fill_menu(view, first)
+        view.insertSeparator(first)
+        tools = QToolBar("Tools", self)
+        tools.setObjectName("tools")
+        tools.setMovable(False)
+        tools.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        actions.fill_toolbar(tools)
+        tools.insertSeparator(actions["analyse"])
+        tools.toggleViewAction().setVisible(False)
+        self.addToolBar(tools)
+        self._totals_bar = QToolBar("Totals", self)
+        self._totals_bar.setObjectName("totals")
+        self._totals_bar.setMovable(False)
+        self._totals_bar.toggleViewAction().setVisible(False)
+        self.totals = TotalsBar(self.context, self)
+        self._totals_bar.addWidget(self.totals)
+        self.addToolBar(Qt.ToolBarArea.BottomToolBarArea, self._totals_bar)
+        self.strip = JobStrip(self.session.runner, self)
+        self.strip.setMinimumWidth(theme().em(60))
+        self.statusBar().addPermanentWidget(self.strip)
+
+    def _connect(self) -> None:
+        self.actions_.chosen.connect(self.commander.run)
+        context, session = self.context, self.session
+        context.projectChanged.connect(self._on_project)
+        context.dirtyChanged.connect(self._on_title)
+        context.rowsAdded.connect(self._on_having)
+        context.runsChanged.connect(self._on_having)
+        context.selection.changed.connect(self._on_having)
+        context.message.connect(self.say)
+        session.runner.stateChanged.connect(self._on_having)
+        session.problem.connect(self.show_problem)
+        session.openingChanged.connect(self.start.show_busy)
+        self.start.openRequested.connect(self.commander.open)
+        self.layers.openRequested.connect(self.commander.do_open)
+        for panel in (self.heatmap, self.distribution, self.trade_off):
+            panel.actionRequested.connect(self.commander.run)
+
+    # -- state -----------------------------------------------------------------
+
+    @Slot()
+    def _on_project(self) -> None:
+        has_project = self.context.project is not None
+        self._totals_bar.setVisible(has_project)
+        if has_project:
+            self.start.hide()
+            self.desk.open()
+            # Digits are to set bits, not to be typed into the filter.
+            self.layers.table.setFocus(Qt.FocusReason.OtherFocusReason)
+        else:
+            self.desk.close()
+            self.start.refresh()
+            self.start.show()
+        self._on_title()
+        self._on_having()
+
+    @Slot()
+    def _on_title(self) -> None:
+        project = self.context.project
+        if project is None:
+            self.setWindowTitle("Quantscope")
+            self.setWindowModified(False)
+            return
+        name = project.path.name if project.path else f"{project.info.name} (new)"
+        note = " (read-only)" if project.read_only else ""
+        self.setWindowTitle(f"{name}{note}[*] – Quantscope")
+        self.setWindowModified(project.dirty)
+
+    @Slot()
+    def _on_having(self, *_: object) -> None:
+        """Enable the commands that can act."""
+        having: set[Need] = set()
+        project = self.context.project
+        is_busy = self.session.runner.is_busy
+        if is_busy:
+            having.add("job")
+        if project is not None:
+            having.add("project")
+            if not is_busy:
+                having.add("idle")
+            if len(self.context.selection.layers):
+                having.add("layers")
+            if project.formats("predicted_error", "error", "weight"):
+                having.add("predicted")
+        self.actions_.allow(having)
+        self.actions_[f"theme_{theme().mode}"].setChecked(True)
+
+    @Slot(object)
+    def say(self, text: object) -> None:
+        """Show a sentence in the status bar for a while."""
+        self.statusBar().showMessage(str(text), MESSAGE_MS)
+
+    @Slot(object)
+    def show_problem(self, problem: Problem) -> None:
+        """Show what went wrong and what to do."""
+        show_problem(problem, self)
+
+    def open_soon(self, source: str) -> None:
+        """Open a model or project once the window is on the screen."""
+        self._dropped = source
+        QTimer.singleShot(0, self, self._open_dropped)
+
+    def show_worst_layer(self) -> None:
+        """Look at the layer with the largest predicted error, if one is known."""
+        errors = self.layers.model.layers.error
+        if np.isfinite(errors).any():
+            self.context.selection.set([int(np.nanargmax(errors))])
+
+    # -- recent files ----------------------------------------------------------
+
+    @Slot()
+    def _fill_recent(self) -> None:
+        self._recent.clear()
+        for entry in self.settings.recent:
+            action = self._recent.addAction(entry.source.replace("&", "&&"))
+            action.setData(entry.source)
+            action.setEnabled(not entry.is_missing)
+        empty = self._recent.isEmpty()
+        if empty:
+            self._recent.addAction("Nothing opened yet").setEnabled(False)
+        self._recent.addSeparator()
+        self._recent.addAction("&Clear list").setEnabled(not empty)
+
+    @Slot(QAction)
+    def _on_recent(self, action: QAction) -> None:
+        source = action.data()
+        if source:
+            self.commander.open(source)
+        else:
+            self.settings.clear_recent()
+            self.start.refresh()
+
+    # -- drops -----------------------------------------------------------------
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Say what a drop would do."""
+        path = dropped_path(event.mimeData())
+        reason = refusal(path, len(event.mimeData().urls()))
+        name = Path(path).name if path else ""
+        text = reason or f"Open {name}"
+        self.start.show_invitation(text, welcome=not reason)
+        self.say(text)
+        if reason:
+            event.ignore()
+        else:
+            event.acceptProposedAction()
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:  # noqa: N802
+        """Forget the hovering."""
+        self.start.show_invitation()
+        self.statusBar().clearMessage()
+        super().dragLeaveEvent(event)
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802 - Qt naming
+        """Open what was dropped, once the drop itself is over.
+
+        Opening may show a dialog, and doing that inside the drop has crashed
+        applications.
+        """
+        path = dropped_path(event.mimeData())
+        event.acceptProposedAction()
+        self.start.show_invitation()
+        self.open_soon(path)
+
+    @Slot()
+    def _open_dropped(self) -> None:
+        if self._dropped:
+            self.commander.open(self._dropped)
+
+    # -- closing ---------------------------------------------------------------
+
+    def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt naming
+        """Ask about unsaved work, remember the window, end the worker."""
+        if not self.commander.may_discard():
+            event.ignore()
+            return
+        self.settings.set_bytes(GEOMETRY_KEY, self.saveGeometry())
+        self.desk.save()
+        self.layers.save_settings()
+        self.settings.sync()
+        self.session.shut_down()
+        self.closed.emit()
+        super().closeEvent(event)

@@ -1,0 +1,110 @@
+"""Draws the window on a project into a picture, without a display.
+
+python -m app.render PROJECT OUT.png [--size 1600x1000] [--theme light|dark]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from analysis.errors import AnalysisError
+
+DEFAULT_SIZE = "1600x1000"
+SETTLE_MS = 400
+"""Time for streamed tables and plots to catch up [ms]."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line of this module; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m app.render", description=__doc__)
+    parser.add_argument("project", help="a project file (*.qscope)")
+    parser.add_argument("picture", help="the PNG file to write")
+    parser.add_argument("--size", default=DEFAULT_SIZE, help="WIDTHxHEIGHT in pixels")
+    parser.add_argument("--theme", choices=("light", "dark"), default="light")
+    args = parser.parse_args(argv)
+    try:
+        width, height = parse_size(args.size)
+        render(Path(args.project), Path(args.picture), width, height, args.theme)
+    except AnalysisError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return the two numbers of "1600x1000".
+
+    Raises:
+        AnalysisError: it is not two whole numbers of at least 400.
+    """
+    width, _, height = text.lower().partition("x")
+    if (
+        not (width.isdecimal() and height.isdecimal())
+        or min(int(width), int(height)) < 400
+    ):
+        raise AnalysisError(
+            "The size of the picture cannot be read.",
+            value=text,
+            allowed="WIDTHxHEIGHT, each at least 400, such as 1600x1000",
+        )
+    return int(width), int(height)
+
+
+def render(
+    project: Path, picture: Path, width: int, height: int, mode: str = "light"
+) -> None:
+    """Write a picture of the window with all panels filled.
+
+    Args:
+        project: The project file; it is only read.
+        picture: The PNG file to write.
+        width: Width of the window [pixels].
+        height: Height of the window [pixels].
+        mode: "light" or "dark".
+
+    Raises:
+        AnalysisError: the project cannot be opened or the picture not written.
+    """
+    # Read only once, at the first import of Qt.
+    os.environ["QT_QPA_PLATFORM"] = "offscreen"
+    import tempfile
+
+    from PySide6.QtCore import QEventLoop, QTimer
+    from PySide6.QtWidgets import QApplication
+
+    from app.main_window import MainWindow
+    from app.settings import Settings
+
+    _app = QApplication.instance() or QApplication(["quantscope"])
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(Path(folder) / "settings.ini")
+        settings.mode = "dark" if mode == "dark" else "light"
+        window = MainWindow(settings)
+        window.resize(width, height)
+        window.show()
+        try:
+            window.session.open_now(project)
+            window.desk.arrange_all()
+            window.show_worst_layer()
+            loop = QEventLoop()
+            QTimer.singleShot(SETTLE_MS, loop.quit)
+            loop.exec()
+            saved = window.grab().save(str(picture))
+        finally:
+            window.session.close_project()
+            window.close()
+            window.deleteLater()
+    if not saved:
+        raise AnalysisError(
+            "The picture could not be written.",
+            value=picture,
+            hint="Check the folder and the free space.",
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

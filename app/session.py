@@ -1,0 +1,398 @@
+"""One session: opening, saving, analysing, searching, measuring, exporting.
+
+It knows no widgets and asks nothing; what goes wrong is told by `problem`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from analysis.errors import AnalysisError
+from analysis.export.base import export
+from analysis.jobs import Recorder, earlier_runs
+from analysis.load import factory, load, torch_export
+from analysis.messages import (
+    Analyze,
+    DataRequest,
+    Earlier,
+    Evaluate,
+    Found,
+    Job,
+    Opened,
+    Search,
+)
+from analysis.model import ModelInfo
+from analysis.project import Project
+from analysis.search.problem import CostTable, table_from_project
+from analysis.version import tool_version
+from app.context import AppContext
+from app.dialogs.analyse import SETTINGS_KEY, AnalysisRequest
+from app.dialogs.search import SearchRequest
+from app.errors import Problem
+from app.jobs import JobRunner
+from app.settings import Settings
+from app.widgets.format import count
+from quant_core.assignment import Assignment
+from quant_core.sites import Site
+
+PROJECT_SUFFIX = ".qscope"
+AUTOSAVE_MS = 30_000
+UNREADABLE = (factory.LOADER, torch_export.LOADER)
+"""Kinds of models whose layers are not known before the whole is loaded."""
+
+
+class Session(QObject):
+    """Owns the context and the worker, and does what commands ask for.
+
+    Signals:
+        problem: A `Problem` to show.
+        openingChanged: What is being opened before there is a table; "" when done.
+    """
+
+    problem = Signal(object)
+    openingChanged = Signal(object)  # noqa: N815 - Qt signal naming
+
+    def __init__(
+        self,
+        settings: Settings,
+        parent: QObject | None = None,
+        runner: JobRunner | None = None,
+    ) -> None:
+        """Start with nothing open."""
+        super().__init__(parent)
+        self.settings = settings
+        self.context = AppContext(self)
+        self.runner = runner or JobRunner(parent=self)
+        self._source = ""
+        self._can_run: dict[str, bool] = {}
+        self._job: Job | None = None
+        self._recorder: Recorder | None = None
+        self._search: tuple[SearchRequest, CostTable] | None = None
+        self._autosave = QTimer(self)
+        self._autosave.setInterval(AUTOSAVE_MS)
+        self._autosave.timeout.connect(self._on_autosave)
+        self.runner.opened.connect(self._on_opened)
+        self.runner.happened.connect(self._on_event)
+        self.runner.ended.connect(self._on_ended)
+        self.runner.failed.connect(self._on_failed)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Turn errors into `problem`."""
+        try:
+            yield
+        except Exception as error:
+            self.problem.emit(Problem.of(error))
+
+    @property
+    def runs_model(self) -> bool:
+        """Whether the network can be run, as far as is known."""
+        project = self.context.project
+        if project is None:
+            return False
+        source = project.info.source
+        return self._can_run.get(source, not source.endswith(".safetensors"))
+
+    # -- opening ---------------------------------------------------------------
+
+    def open(self, source: str) -> None:
+        """Open a model or a project; the present one is closed."""
+        with self._telling():
+            if self.runner.is_busy:
+                raise AnalysisError(
+                    "A job is running.", hint="Wait for its end, or cancel it first."
+                )
+            path = Path(source).expanduser()
+            if path.suffix == PROJECT_SUFFIX:
+                self.open_now(path)
+            else:
+                self._open_model(_absolute(source))
+
+    def open_now(self, path: Path) -> None:
+        """Open a project file.
+
+        Raises:
+            AnalysisError: it cannot be read.
+        """
+        project = Project.open(path)
+        self._adopt(project)
+        self.settings.add_recent(str(path.absolute()), project.info.digest)
+        notes = list(project.notices)
+        if project.recovered:
+            notes.append("Unsaved edits of a session that ended early are back.")
+        if project.read_only:
+            notes.append(f"Read-only: {project.read_only}.")
+        self.context.message.emit(" ".join(notes) or f"Opened {path.name}.")
+
+    def _open_model(self, source: str) -> None:
+        self._source = source
+        if any(loader.accepts(source) for loader in UNREADABLE):
+            self.close_project()
+            self.openingChanged.emit(f"Opening {source}…")
+        else:
+            info = load(source, headers_only=True).info
+            self._adopt(Project.create(info))
+            self._remember(info)
+        self.runner.open(source, _title(source))
+
+    def _adopt(self, project: Project) -> None:
+        """Show a project in place of the present one."""
+        old = self.context.project
+        self.openingChanged.emit("")
+        self.context.set_project(project)
+        if old is not None:
+            old.close()
+        self._autosave.start()
+
+    def _remember(self, info: ModelInfo) -> None:
+        self.settings.add_recent(self._source, info.digest)
+        layers = count(len(info.layers), "layer")
+        weights = count(info.parameters, "weight")
+        notes = " ".join(info.notes)
+        self.context.message.emit(f"{info.name}: {layers}, {weights}. {notes}".strip())
+
+    @Slot(object)
+    def _on_opened(self, opened: Opened) -> None:
+        """Take over what the worker knows better than the headers did."""
+        info, project = opened.info, self.context.project
+        self._can_run[info.source] = opened.can_run
+        with self._telling():
+            if project is None:
+                self._adopt(Project.create(info))
+                self._remember(info)
+            elif info.digest == project.info.digest and _same_layers(
+                info, project.info
+            ):
+                ties = project.info.ties if project.path else info.ties
+                sites = info.sites or project.info.sites
+                project.update_model(_with_macs(info, project.info, ties, sites))
+            elif project.path is None and not project.runs:
+                self._adopt_layers(info, project)
+            else:
+                # What waits for this model is meant for another one.
+                self.runner.give_up()
+                project.check_model(info)
+        self.context.runsChanged.emit()
+
+    def _adopt_layers(self, info: ModelInfo, known: Project) -> None:
+        """Show the layers the network tells instead of those of the headers.
+
+        Headers tell names and shapes in the order of the file; which operations use
+        them, and in which order, only the network tells. Edits made meanwhile and
+        the selection go over by name.
+        """
+        project = Project.create(info)
+        edited = known.assignment.to_json()
+        names = {layer.name for layer in info.layers}
+        edited["layers"] = {n: x for n, x in edited["layers"].items() if n in names}
+        if info.digest == known.info.digest and known.dirty:
+            project.set_assignment(
+                Assignment.from_json(edited, info.layers, info.digest)
+            )
+        index = {layer.name: i for i, layer in enumerate(info.layers)}
+        before = [known.info.layers[i].name for i in self.context.selection.layers]
+        self._adopt(project)
+        self.context.selection.set([index[n] for n in before if n in index])
+
+    def close_project(self) -> None:
+        """Return to the start page; unsaved work is given up."""
+        self._autosave.stop()
+        if self.runner.is_busy:
+            self.runner.close()
+        project = self.context.project
+        self.context.set_project(None)
+        if project is not None:
+            project.close()
+
+    # -- saving ----------------------------------------------------------------
+
+    def save(self, path: Path | None) -> None:
+        """Save in place, or to a path whose replacing was agreed to."""
+        project = self.context.project
+        if project is None:
+            return
+        with self._telling():
+            project.save(path, overwrite=path is not None)
+            if project.path is not None:
+                self.settings.add_recent(str(project.path), project.info.digest)
+                self.context.message.emit(f"Saved {project.path.name}.")
+        self.context.dirtyChanged.emit()
+
+    def export(self, key: str, path: Path) -> None:
+        """Write the present assignment; an existing file is replaced."""
+        project = self.context.project
+        if project is None:
+            return
+        with self._telling():
+            export(project, project.assignment, key, path, overwrite=True)
+            self.context.message.emit(f"Wrote {path}.")
+
+    @Slot()
+    def _on_autosave(self) -> None:
+        project = self.context.project
+        if project is not None:
+            with self._telling():
+                project.checkpoint()
+
+    # -- jobs ------------------------------------------------------------------
+
+    def analyse(self, request: AnalysisRequest) -> None:
+        """Run measures."""
+        data = None
+        if request.data:
+            data = DataRequest(
+                request.data, request.samples, request.seed, request.max_length
+            )
+        job = Analyze(
+            measures=request.measures,
+            schemes=request.schemes,
+            input_schemes=request.input_schemes,
+            data=data,
+            seed=request.seed,
+            earlier=self._unfinished(),
+        )
+        self._start(job, "Analysis")
+
+    def _unfinished(self) -> dict[str, Earlier]:
+        """Return the runs that a job of equal settings goes on with."""
+        project = self.context.project
+        runs = {} if project is None else earlier_runs(project)
+        return {k: e for k, e in runs.items() if e.run.status != "complete"}
+
+    def evaluate(self) -> None:
+        """Measure the present assignment on the data of the last analysis."""
+        project = self.context.project
+        if project is not None:
+            job = Evaluate(project.assignment, self._data_of(project))
+            self._start(job, "Measurement")
+
+    def _data_of(self, project: Project) -> DataRequest:
+        """Return the data of the predicted error, so that both can be compared."""
+        run = project.latest_run("predicted_error")
+        if run is not None and run.data_source:
+            default = DataRequest(run.data_source)
+            samples = int(run.params.get("samples", default.samples))
+            length = int(run.params.get("max_length", default.max_length))
+            return DataRequest(run.data_source, samples, run.seed, length)
+        asked = AnalysisRequest.from_saved(self.settings.get(SETTINGS_KEY, {}))
+        source = asked.data or AnalysisRequest().data
+        return DataRequest(source, asked.samples, asked.seed, asked.max_length)
+
+    def search(self, request: SearchRequest) -> None:
+        """Look for the best assignment within a budget."""
+        project = self.context.project
+        if project is None:
+            return
+        with self._telling():
+            project.target = request.target
+            table = table_from_project(project)
+            self._search = request, table
+            self._start(Search("exact", table, request.budget), "Search")
+
+    def _start(self, job: Job, title: str) -> None:
+        project = self.context.project
+        if project is None:
+            return
+        with self._telling():
+            if project.read_only and not isinstance(job, Search):
+                raise AnalysisError(
+                    "The project is open read-only.",
+                    value=project.read_only,
+                    hint="Save it under another name first.",
+                )
+            source = None if isinstance(job, Search) else project.info.source
+            self._job = job
+            self.runner.start(job, title, source)
+
+    @Slot(object)
+    def _on_event(self, event: object) -> None:
+        if isinstance(event, Found):
+            self._apply_found(event)
+        elif self.context.project is not None and self._job is not None:
+            if self._recorder is None:
+                # Not before: loading the model may have told of other layers.
+                self._recorder = Recorder(self.context.project, self._job)
+            try:
+                self._recorder.take(event)  # type: ignore[arg-type]
+            except Exception as error:
+                self.problem.emit(Problem.of(error))
+                self.runner.cancel()
+
+    def _apply_found(self, event: Found) -> None:
+        """Put what a search found in place, as one undo step."""
+        project = self.context.project
+        if project is None or self._search is None:
+            return
+        request, table = self._search
+        run = project.latest_run("predicted_error")
+        found = table.assign(project.assignment, event.result.choice)
+        found = found.with_provenance(
+            measure="predicted_error",
+            search="exact",
+            budget=request.budget,
+            target=request.target,
+            samples=None if run is None else run.samples,
+            tool_version=tool_version(),
+        )
+        self.context.replace_assignment(found, f"Search {request.budget}")
+
+    @Slot(object)
+    def _on_ended(self, status: object) -> None:
+        recorder, self._recorder = self._recorder, None
+        self._job = self._search = None
+        if recorder is not None:
+            known = {"complete": "complete", "cancelled": "cancelled"}
+            with self._telling():
+                recorder.end(known.get(str(status), "failed"))  # type: ignore[arg-type]
+        state = self.runner.state
+        if state is None:
+            return
+        notes = " ".join(state.warnings[:3])
+        if status == "cancelled":
+            self.context.message.emit(f"{state.title} cancelled; results so far kept.")
+        elif status == "complete" and state.title != "Search":
+            self.context.message.emit(f"{state.title} complete. {notes}".strip())
+
+    @Slot(object)
+    def _on_failed(self, problem: Problem) -> None:
+        self.openingChanged.emit("")
+        self.problem.emit(problem)
+
+    def shut_down(self) -> None:
+        """End the worker and let go of the project."""
+        self._autosave.stop()
+        self.runner.close()
+        self.close_project()
+
+
+def _absolute(source: str) -> str:
+    """Return a path as absolute; other kinds of sources as they are."""
+    path = Path(source).expanduser()
+    return str(path.absolute()) if path.exists() else source
+
+
+def _title(source: str) -> str:
+    return Path(source).name if Path(source).exists() else source
+
+
+def _same_layers(first: ModelInfo, second: ModelInfo) -> bool:
+    return [x.name for x in first.layers] == [x.name for x in second.layers]
+
+
+def _with_macs(
+    info: ModelInfo,
+    known: ModelInfo,
+    ties: tuple[tuple[int, ...], ...],
+    sites: tuple[Site, ...],
+) -> ModelInfo:
+    """Return `info` with what a trace or the user added to the known description."""
+    layers = tuple(
+        replace(new, macs=new.macs or old.macs)
+        for new, old in zip(info.layers, known.layers, strict=True)
+    )
+    return replace(info, layers=layers, ties=ties, sites=sites)
