@@ -45,10 +45,10 @@ test: lint
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/install.stamp
-	$(BIN)/python tests/benchmarks/spine.py
+	$(BIN)/python -m tests.benchmarks.spine
 
 examples: $(VENV)/install.stamp
-	$(BIN)/python resources/examples/train.py
+	$(BIN)/python -m resources.examples.train
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -14,6 +14,9 @@ from quant_core.assignment import Assignment
 from quant_core.scheme import Scheme
 from quant_core.targets import get_target
 
+CURRENT = "current"
+"""Name of the assignment being edited, which no kept one can have."""
+
 Indices = Iterable[int] | NDArray[np.integer]
 
 
@@ -165,11 +168,17 @@ class Assignments:
         """Keep an assignment under a name.
 
         Raises:
-            AnalysisError: the name is empty or taken.
+            AnalysisError: the name is empty, taken or reserved.
         """
         name = name.strip()
         if not name:
             raise AnalysisError("An assignment needs a name.", value=repr(name))
+        if name == CURRENT:
+            raise AnalysisError(
+                "This name stands for the assignment being edited.",
+                value=name,
+                hint="Choose another name.",
+            )
         if name in self.kept and not overwrite:
             raise AnalysisError(
                 "An assignment of this name exists already.",

@@ -50,6 +50,7 @@ __all__ = [
     "Search",
     "Started",
     "Traced",
+    "analysis",
     "analyze",
     "earlier_runs",
     "evaluate",
@@ -194,6 +195,41 @@ def recorded(
         recorder.end(status)
 
 
+def analysis(
+    measures: Sequence[str] | None = None,
+    *,
+    project: Project | None = None,
+    schemes: Sequence[Scheme] | None = None,
+    input_schemes: Sequence[Scheme] = (),
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    seed: int = 0,
+    batch_size: int = 0,
+    request: DataRequest | None = None,
+) -> Analyze:
+    """Return the description of an analysis; see `analyze` for the arguments.
+
+    Args:
+        measures: Keys; None for the usual ones.
+        project: Whose runs are continued; None begins anew.
+        schemes: Weight schemes; None for one of each usual format.
+        input_schemes: Activation schemes.
+        params: Parameters of measures, by key and name.
+        seed: Seed of every random draw.
+        batch_size: Samples per forward call; 0 lets each measure choose.
+        request: How the data were asked for.
+    """
+    return Analyze(
+        None if measures is None else tuple(measures),
+        tuple(Scheme(name) for name in FORMATS) if schemes is None else tuple(schemes),
+        tuple(input_schemes),
+        params or {},
+        request,
+        seed,
+        batch_size,
+        earlier_runs(project) if project is not None else {},
+    )
+
+
 def analyze(
     model: LoadedModel,
     data: Data | None = None,
@@ -228,15 +264,15 @@ def analyze(
         AnalysisError: an unknown measure or parameter, a measure that lacks what it
             needs, or a project that cannot be written.
     """
-    job = Analyze(
-        None if measures is None else tuple(measures),
-        tuple(Scheme(name) for name in FORMATS) if schemes is None else tuple(schemes),
-        tuple(input_schemes),
-        params or {},
-        request,
-        seed,
-        batch_size,
-        earlier_runs(project) if resume and project is not None else {},
+    job = analysis(
+        measures,
+        project=project if resume else None,
+        schemes=schemes,
+        input_schemes=input_schemes,
+        params=params,
+        seed=seed,
+        batch_size=batch_size,
+        request=request,
     )
     if project is None:
         events = perform(job, model, data)

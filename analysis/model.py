@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from analysis.errors import AnalysisError
 from quant_core.sites import Layer, Site, Unlisted
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from analysis.tasks.base import Task
+
+
+_NAMED = 3  # layers an error names
 
 
 @dataclass(frozen=True)
@@ -74,3 +78,40 @@ class LoadedModel:
         Callable[[int, int], tuple[tuple[Any, ...], dict[str, Any]]] | None
     ) = None
     input_hints: dict[str, Any] = field(default_factory=dict)
+
+
+def refuse_other_layers(info: ModelInfo, known: ModelInfo) -> None:
+    """Refuse a model whose layers are called or ordered otherwise.
+
+    Args:
+        info: The model that was opened.
+        known: The same weights, as they were opened before.
+
+    Raises:
+        AnalysisError: which names differ.
+    """
+    new = [layer.name for layer in info.layers]
+    old = [layer.name for layer in known.layers]
+    if new == old:
+        return
+    before, now = set(old), set(new)
+    only_new = [name for name in new if name not in before]
+    only_old = [name for name in old if name not in now]
+    raise AnalysisError(
+        "The weights are those of the project, but the layers have other names."
+        if only_new or only_old
+        else "The weights are those of the project, but the layers come in another "
+        "order.",
+        value=f"{_some(only_new or new)} in {info.source}",
+        allowed=f"{_some(only_old or old)} in {known.source}",
+        hint="A checkpoint alone names its tensors as they were saved, the opened "
+        "network by its modules: open what the project was made from, or start a new "
+        "project.",
+    )
+
+
+def _some(names: list[str]) -> str:
+    """Return the first few names and how many more there are."""
+    shown = ", ".join(names[:_NAMED])
+    more = len(names) - _NAMED
+    return f"{shown} and {more} more" if more > 0 else shown or "no other layer"

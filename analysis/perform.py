@@ -26,6 +26,8 @@ from analysis.messages import (
 from analysis.method import Update, describe_params
 from analysis.model import ModelInfo
 from analysis.runs import RunInfo
+from quant_core.errors import QuantError
+from quant_core.granularity import group_count
 
 if TYPE_CHECKING:
     from analysis.data.batch import Data
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from analysis.method import Measure
     from analysis.model import LoadedModel
     from analysis.search.problem import SearchResult
+    from quant_core.scheme import Scheme
+    from quant_core.sites import Layer
 
 Events = Generator[Event, None, None]
 
@@ -81,6 +85,15 @@ def perform(job: Job, model: LoadedModel | None, data: Data | None) -> Events:
         yield Ended(key)
 
 
+def check(job: Analyze, model: LoadedModel, data: Data | None) -> None:
+    """Refuse an analysis that cannot be done as asked, before anything is written.
+
+    Raises:
+        AnalysisError: as `perform` would; says why and what to do.
+    """
+    _steps(job, model, data)
+
+
 @contextmanager
 def _closing(updates: Iterator[Update]) -> Iterator[Iterator[Update]]:
     """Close a measure here and now, not when the collector comes by.
@@ -98,6 +111,7 @@ def _steps(job: Analyze, model: LoadedModel, data: Data | None) -> list[_Step]:
     """Return the measures to run, without those that ran with equal settings."""
     from analysis.measures.context import MeasureContext
 
+    _check_schemes(job, model)
     steps = []
     for measure in _chosen(job, model, data):
         used = data if measure.needs_data else None
@@ -122,6 +136,42 @@ def _steps(job: Analyze, model: LoadedModel, data: Data | None) -> list[_Step]:
             context.done, context.arrays = earlier.done, earlier.arrays
         steps.append(_Step(measure, context, meta, run))
     return steps
+
+
+def _check_schemes(job: Analyze, model: LoadedModel) -> None:
+    """Refuse schemes in which there would not be a single result.
+
+    Raises:
+        AnalysisError: which one, and what it lacks.
+    """
+    for scheme in job.input_schemes:
+        if scheme.granularity not in ("tensor", "token"):
+            name = scheme.format
+            raise AnalysisError(
+                "Activations have one range per tensor or per token.",
+                value=scheme.key,
+                allowed="granularity tensor or token",
+                hint=f"Write {name}/tensor or {name}/token.",
+            )
+    for scheme in job.schemes:
+        refusals = (_refusal(scheme, layer) for layer in model.info.layers)
+        first = next(refusals, None)
+        if first is not None and all(error is not None for error in refusals):
+            raise AnalysisError(
+                f"{scheme.key} fits no layer of the model: {first.what}",
+                value=scheme.key,
+                allowed=first.allowed,
+                hint=first.hint,
+            ) from first
+
+
+def _refusal(scheme: Scheme, layer: Layer) -> QuantError | None:
+    """Return why a layer's weights cannot be stored so, None if they can."""
+    try:
+        group_count(layer.shape, scheme.granularity, layer.channel_axes)
+    except QuantError as error:
+        return error
+    return None
 
 
 def _chosen(job: Analyze, model: LoadedModel, data: Data | None) -> list[Measure]:

@@ -19,6 +19,9 @@ from analysis.errors import AnalysisError
 
 if TYPE_CHECKING:
     from quant_core.assignment import Assignment
+    from quant_core.scheme import Scheme
+    from quant_core.sites import Layer
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
@@ -115,8 +118,11 @@ class Predictor:
         self._weight = np.asarray(weight, dtype=np.float64)
         _, self._cluster = np.unique(np.asarray(sample), return_inverse=True)
         self._own = own
-        self._index = {tuple(map(str, key)): i for i, key in enumerate(columns)}
-        self._lookup: dict[str, tuple[object, NDArray[np.int32]]] = {}
+        self._index: dict[tuple[str, str], dict[str, int]] = {}
+        for number, (part, target, key) in enumerate(columns.tolist()):
+            self._index.setdefault((part, key), {})[target] = number
+        self._layers: tuple[Layer, ...] = ()
+        self._known: dict[tuple[str, str], NDArray[np.int64]] = {}
         self._active = np.zeros(0, dtype=np.int64)
         rows = len(self._weight)
         self._sum = np.zeros(rows)
@@ -144,41 +150,48 @@ class Predictor:
             None if own is None else np.asarray(own, dtype=np.float64),
         )
 
-    def _table(self, assignment: Assignment, part: str) -> NDArray[np.int32]:
-        """Return `[layers, palette]` column numbers; -1 float, -2 not analysed."""
-        cached = self._lookup.get(part)
-        key = (assignment.layers, assignment.palette)
-        if cached is not None and cached[0] == key:
-            return cached[1]
-        keys = [None if s is None else s.key for s in assignment.palette]
-        table = np.full((len(assignment.layers), len(keys)), -2, dtype=np.int32)
-        for i, layer in enumerate(assignment.layers):
-            for p, scheme in enumerate(keys):
-                if scheme is None:
-                    table[i, p] = -1
-                else:
-                    table[i, p] = self._index.get((part, layer.name, scheme), -2)
-        self._lookup[part] = (key, table)
-        return table
+    def _numbers(self, part: str, scheme: Scheme | None) -> NDArray[np.int64]:
+        """Return the column number of every layer; -1 float, -2 not analysed.
+
+        Looked up once per part and scheme, so that an edit costs array sums only.
+        """
+        if scheme is None:
+            return np.full(len(self._layers), -1)
+        known = self._known.get((part, scheme.key))
+        if known is None:
+            column = self._index.get((part, scheme.key), {})
+            found = [column.get(layer.name, -2) for layer in self._layers]
+            known = self._known[part, scheme.key] = np.array(found, dtype=np.int64)
+        return known
+
+    def _chosen(
+        self, assignment: Assignment, part: str, choice: NDArray[np.int16]
+    ) -> NDArray[np.int64]:
+        if assignment.layers is not self._layers:
+            self._layers, self._known = assignment.layers, {}
+        used = np.unique(choice)
+        numbers = np.empty(len(choice), dtype=np.int64)
+        for index in used:
+            here = choice == index
+            numbers[here] = self._numbers(part, assignment.palette[index])[here]
+        return numbers
 
     def columns_of(self, assignment: Assignment) -> tuple[NDArray[np.int64], int]:
         """Return the sorted column numbers an assignment uses, and how many miss."""
-        layers = np.arange(len(assignment.layers))
-        chosen = [
-            self._table(assignment, "weight")[layers, assignment.weight],
-            self._table(assignment, "input")[layers, assignment.input],
-            np.array(
-                [
-                    max(
-                        self._index.get(("input", site, scheme.key), -2),
-                        self._index.get(("output", site, scheme.key), -2),
-                    )
-                    for site, scheme in assignment.sites.items()
-                ],
-                dtype=np.int32,
-            ),
+        at_sites = [
+            max(
+                self._index.get((part, scheme.key), {}).get(site, -2)
+                for part in ("input", "output")
+            )
+            for site, scheme in assignment.sites.items()
         ]
-        flat = np.concatenate(chosen).astype(np.int64)
+        flat = np.concatenate(
+            [
+                self._chosen(assignment, "weight", assignment.weight),
+                self._chosen(assignment, "input", assignment.input),
+                np.array(at_sites, dtype=np.int64),
+            ]
+        )
         return np.sort(flat[flat >= 0]), int((flat == -2).sum())
 
     def predict(self, assignment: Assignment) -> Prediction:

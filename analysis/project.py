@@ -18,7 +18,7 @@ from analysis.assignments import Indices
 from analysis.errors import AnalysisError
 from analysis.journal import Record
 from analysis.method import Update
-from analysis.model import ModelInfo
+from analysis.model import ModelInfo, refuse_other_layers
 from analysis.persistence import Persistent
 from analysis.prediction import Prediction
 from analysis.project_file import now
@@ -98,13 +98,7 @@ class Project(Persistent):
         self.check_model(info)
         if info == self.info:
             return
-        if [x.name for x in info.layers] != [x.name for x in self.info.layers]:
-            raise AnalysisError(
-                "The layers of the model are not those of the project.",
-                value=f"{len(info.layers)} layers",
-                allowed=f"the {len(self.info.layers)} layers of {self.info.name}",
-                hint="Start a new project for it.",
-            )
+        refuse_other_layers(info, self.info)
         self._plans.adopt(info)
         self.info = info
         self._pending = True

@@ -29,11 +29,12 @@ from analysis.cli.sources import (
 from analysis.cli.terminal import Progress, Terminal
 from analysis.errors import AnalysisError
 from analysis.measures import DEFAULT, NAMES, measures
+from analysis.model import refuse_other_layers
+from analysis.perform import check
 from analysis.project import Project, RunInfo
 from quant_core.scheme import Scheme, parse_scheme
 
 if TYPE_CHECKING:
-    from analysis.method import Update
     from analysis.model import LoadedModel
 
 
@@ -70,9 +71,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--task",
-        default="auto",
         metavar="T",
-        help="how outputs are compared (kl, mse, cosine); default: by the model",
+        help="how outputs are compared (kl, mse, cosine); default: by the model, or "
+        "with --resume as before",
     )
     parser.add_argument(
         "--resume",
@@ -121,32 +122,39 @@ def _analyze(
     choices: Choices,
 ) -> int:
     request = data_of(args, project)
-    model = open_model(args, with_data=request is not None)
+    task = args.task or (remembered_task(project) if project else "auto")
+    model = open_model(args, task, with_data=request is not None)
     if project is not None:
         project.check_model(model.info)
+        refuse_other_layers(model.info, project.info)
     data = None
     if request is not None and model.module is not None:
         terminal.note(f"reading {request.source}")
         data = load_samples(request, model)
+    elif args.data is not None and not args.measures:
+        terminal.warn(
+            f"{model.info.name} was opened without a network to run, so --data is not "
+            "used. A folder with its config.json can be run."
+        )
+    schemes, inputs, params = choices
+    job = jobs.analysis(
+        args.measures,
+        project=project if args.resume else None,
+        schemes=schemes,
+        input_schemes=inputs or (),
+        params=params,
+        seed=request.seed if request is not None else args.seed or 0,
+        batch_size=args.batch_size,
+        request=request,
+    )
+    # Whatever can be refused is, before a project is replaced.
+    check(job, model, data)
     if project is None:
         project = Project.create(model.info, args.output, overwrite=args.overwrite)
-    schemes, inputs, params = choices
     report = Report(terminal)
     with project:
-        job = jobs.analyze(
-            model,
-            data,
-            args.measures,
-            project=project,
-            schemes=schemes,
-            input_schemes=inputs or (),
-            params=params,
-            seed=request.seed if request is not None else args.seed or 0,
-            batch_size=args.batch_size,
-            resume=args.resume,
-            request=request,
-        )
-        complete = drive(job, report.take)
+        events = jobs.recorded(project, job, model, data)
+        complete = drive(events, report.take)
         report.close(complete)
         if request is None and args.measures is None:
             terminal.note("Without --data only the measure `weights` was run.")
@@ -165,6 +173,12 @@ def check_target(path: Path, args: argparse.Namespace) -> None:
             "A project is either continued or replaced.",
             value="--resume --overwrite",
             allowed="one of the two",
+        )
+    if path.is_dir():
+        raise AnalysisError(
+            "A project is a file, and this is a folder.",
+            value=path,
+            allowed="the name of a new file, such as m.qscope",
         )
     if path.exists() and not (args.resume or args.overwrite):
         raise AnalysisError(
@@ -240,7 +254,13 @@ def remembered_params(
     return found
 
 
-def open_model(args: argparse.Namespace, *, with_data: bool) -> LoadedModel:
+def remembered_task(project: Project) -> str:
+    """Return the task of the newest run that had one, "auto" without any."""
+    tasks = [run.task for run in project.runs if run.task]
+    return tasks[-1] if tasks else "auto"
+
+
+def open_model(args: argparse.Namespace, task: str, *, with_data: bool) -> LoadedModel:
     """Open the model; without its network where that is not needed and too large.
 
     Raises:
@@ -252,11 +272,11 @@ def open_model(args: argparse.Namespace, *, with_data: bool) -> LoadedModel:
     keys = args.measures or [k for k in DEFAULT if with_data or k == "weights"]
     device = check_device(args.device)
     if not any(classes[key].needs_data for key in keys):
-        model = load(args.model, headers_only=True, device=device, task=args.task)
+        model = load(args.model, headers_only=True, device=device, task=task)
         if model.module is not None or not fits_memory(model):
             # Tensors are read one by one; layer names are those of the checkpoint.
             return model
-    return load(args.model, device=device, task=args.task)
+    return load(args.model, device=device, task=task)
 
 
 def fits_memory(model: LoadedModel) -> bool:
@@ -276,17 +296,23 @@ class Report:
         self._measure = ""
         self._bar: Progress | None = None
         self._samples = 0
+        self._told: set[str] = set()
 
-    def take(self, event: tuple[str, Update]) -> None:
+    def take(self, event: jobs.Event) -> None:
         """Show one update."""
-        measure, update = event
+        if not isinstance(event, jobs.Progress):
+            return
+        measure, update = event.measure, event.update
         if measure != self._measure or self._bar is None:
             self.close(True)
             self._measure, self._samples = measure, 0
             self._bar = Progress(self._terminal, measure)
         for warning in update.warnings:
-            self._bar.clear()
-            self._terminal.warn(warning)
+            # Several measures may say the same of the data.
+            if warning not in self._told:
+                self._told.add(warning)
+                self._bar.clear()
+                self._terminal.warn(warning)
         self._samples = max(self._samples, update.samples)
         self._bar.update(update.done, update.total, update.note)
 

@@ -128,10 +128,14 @@ def report(
     missing = project.predict(assignment)
     rows = [("predicted", told(expected), ""), ("measured", told(measured), "")]
     if missing is not None and missing.missing:
-        rows[0] = (*rows[0][:2], f"{missing.missing} layers were not analysed so")
+        rows[0] = (*rows[0][:2], _not_analysed(missing.missing))
     rows[1] = (*rows[1][:2], f"{measured['samples']} samples")
     terminal.say(table(("error", "value", ""), rows))
     metrics: dict[str, float] = measured["metrics"]
     for metric in (m for m in metrics if not m.endswith("_float")):
         before = metrics.get(f"{metric}_float", float("nan"))
         terminal.say(f"{metric}: {number(metrics[metric])} (float: {number(before)})")
+
+
+def _not_analysed(count: int) -> str:
+    return f"{count} layer{'s were' if count != 1 else ' was'} not analysed so"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.assignments import CURRENT
 from analysis.cli.terminal import size, with_error
 from analysis.errors import AnalysisError
 from quant_core.assignment import Assignment
@@ -19,9 +20,6 @@ from quant_core.scheme import parse_scheme
 if TYPE_CHECKING:
     from analysis.cli.terminal import Terminal
     from analysis.project import Project
-
-CURRENT = "current"
-"""Name of the assignment that the window edits."""
 
 
 @contextmanager

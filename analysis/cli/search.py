@@ -25,13 +25,14 @@ from analysis.cli.projects import cost_of, opened, predicted, schemes_of, told
 from analysis.cli.terminal import Terminal, size, table
 from analysis.errors import AnalysisError
 from analysis.search import SEARCHES
-from analysis.version import tool_version
+from analysis.search.front import front
+from analysis.search.of_project import search, signed
+from analysis.search.problem import table_from_project
 from quant_core.scheme import parse_scheme
 from quant_core.targets import get_target
 
 if TYPE_CHECKING:
     from analysis.project import Project
-    from analysis.search.problem import CostTable
     from quant_core.assignment import Assignment
 
 
@@ -40,7 +41,7 @@ FRONT_POINTS = 12
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    keys = [search.key for search in SEARCHES]
+    keys = [method.key for method in SEARCHES]
     parser.add_argument("project", metavar="P.qscope")
     parser.add_argument("--budget", metavar="LIMITS", help='such as "bits<=4"')
     parser.add_argument(
@@ -73,28 +74,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an assignment of that name"
     )
-    for search in SEARCHES:
-        add_method_options(parser, search)
+    for method in SEARCHES:
+        add_method_options(parser, method)
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Search, keep the result, show it."""
-    from analysis.search.problem import table_from_project
-
-    method = next(search for search in SEARCHES if search.key == args.method)
+    method = next(kind for kind in SEARCHES if kind.key == args.method)
     _check_options(args, method)
-    search = method(**method_params(args, method))
+    params = method_params(args, method)
     with opened(args.project, terminal, write=True) as project:
         if args.target is not None:
             project.target = get_target(args.target).name
         apply_locks(project, args.lock)
-        costs = table_from_project(project)
         if args.budget is None:
-            found = whole_front(project, costs, args)
+            found = whole_front(project, args)
         else:
-            found = {
-                _free_name(project, args): _at_budget(project, costs, search, args)
-            }
+            assignment = search(project, args.budget, method=method.key, params=params)
+            found = {_free_name(project, args): assignment}
         for name, assignment in found.items():
             project.add_assignment(
                 name, assignment, assignment.provenance, overwrite=args.overwrite
@@ -159,12 +156,9 @@ def matching(project: Project, name: str) -> np.ndarray[Any, np.dtype[np.int64]]
     return np.array(found)
 
 
-def whole_front(
-    project: Project, costs: CostTable, args: argparse.Namespace
-) -> dict[str, Assignment]:
+def whole_front(project: Project, args: argparse.Namespace) -> dict[str, Assignment]:
     """Return assignments spread over the whole convex front, in equal size ratios."""
-    from analysis.search.front import front
-
+    costs = table_from_project(project)
     line = front(costs)
     wanted = np.geomspace(line.bits[0], line.bits[-1], args.points)
     points = np.unique(np.abs(line.bits[:, None] - wanted).argmin(0))
@@ -175,7 +169,7 @@ def whole_front(
         name = f"{args.name or 'front'} {bits:.3g} bits"
         while name in found:
             name += "'"
-        found[name] = _signed(project, assignment, args)
+        found[name] = signed(project, assignment, args.method, None)
     return found
 
 
@@ -227,34 +221,6 @@ def _check_options(args: argparse.Namespace, method: type) -> None:
                 value=f"--{other.key}.{next(iter(given))}",
                 hint=f"Add --method {other.key}, or leave it out.",
             )
-
-
-def _at_budget(
-    project: Project, costs: CostTable, search: Any, args: argparse.Namespace
-) -> Assignment:
-    from analysis.search.budget import Budget
-
-    result = search.run(costs, Budget.parse(args.budget))
-    assignment = costs.assign(project.assignment, result.choice)
-    return _signed(project, assignment, args)
-
-
-def _signed(
-    project: Project, assignment: Assignment, args: argparse.Namespace
-) -> Assignment:
-    """Return the assignment with its origin written down."""
-    from datetime import datetime, timezone
-
-    run = project.latest_run("predicted_error")
-    return assignment.with_provenance(
-        measure="predicted_error",
-        search=args.method,
-        budget=args.budget,
-        target=project.target,
-        samples=None if run is None else run.samples,
-        tool_version=tool_version(),
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    )
 
 
 def _free_name(project: Project, args: argparse.Namespace) -> str:

@@ -11,6 +11,7 @@ import fnmatch
 import io
 from typing import TYPE_CHECKING
 
+from analysis.assignments import CURRENT
 from analysis.cli.codes import DONE
 from analysis.cli.projects import cost_of, opened, predicted, schemes_of, told
 from analysis.cli.terminal import Terminal, number, table
@@ -218,7 +219,7 @@ def _empty(project: Project, terminal: Terminal) -> None:
 
 def _assignments(project: Project, terminal: Terminal) -> None:
     """Tell the assignments of the project, the current one first."""
-    plans = {"current": project.assignment, **project.assignments}
+    plans = {CURRENT: project.assignment, **project.assignments}
     for name, assignment in plans.items():
         terminal.note(
             f"assignment {name}: {cost_of(assignment)}; "

@@ -41,8 +41,8 @@ class Activations:
     of the positions (`systematic_columns`).
 
     Every value counts, nothing is sampled, in one forward pass over the data; the
-    statistics take less time than the forward pass itself. Sites that share a tensor
-    (query, key and value projections) are computed once. When the data have an
+    statistics take less time than the forward pass itself. Sites that share a tensor,
+    such as the inputs of query, key and value, are computed once. When the data have an
     `attention_mask` `[N, T]`, activations of shape `[N, T, C]`, `[N * T, C]` and
     `[N, heads, T, C]` count at attended tokens only; others count in full. Channels
     are the last axis; axis 1 for convolutions, batch norms and what follows them; for
@@ -143,12 +143,30 @@ class _Shared:
     """Statistics of one tensor, for every site that sees it.
 
     The tensor is held so that its memory cannot become another tensor's meanwhile.
+
+    Attributes:
+        kind: What else the statistics depend on (shape, channel axis, mask).
+        tensor: The tensor.
+        version: Its version when it was counted; None for inference tensors, which
+            have none and could change unnoticed.
+        stats: Its statistics, None when it was refused.
+        error: Why it was refused.
     """
 
-    key: tuple[object, ...]
+    kind: tuple[object, ...]
     tensor: Tensor
+    version: int | None
     stats: TensorStats | None
     error: str = ""
+
+    def holds(self, x: Tensor) -> bool:
+        """Tell whether `x` has the values that were counted."""
+        if self.version is None or self.tensor._version != self.version:
+            return False
+        if (x.data_ptr(), x.stride()) == (self.tensor.data_ptr(), self.tensor.stride()):
+            return True
+        # A comparison ends at the first difference and is far cheaper than counting.
+        return torch.equal(x, self.tensor)
 
 
 @dataclass
@@ -258,23 +276,22 @@ class _Watcher:
         """Return the statistics of one tensor, computed when first seen."""
         axis = _channel_axis(site, x, self._convolutional) % x.ndim
         mask = self._masks["decoder" in site.name.split(".")]
-        # Inference tensors have no version: they could change unnoticed.
-        version = None if x.is_inference() else x._version
-        key = (x.data_ptr(), x.shape, x.stride(), x.dtype, version, axis, id(mask))
-        if version is not None:
-            for shared in self._recent:
-                if shared.key == key:
-                    return shared
+        if axis != x.ndim - 1 and site.role != "operand":
+            mask = None
+        kind = (x.shape, x.dtype, x.device, axis, id(mask))
+        for shared in self._recent:
+            if shared.kind == kind and shared.holds(x):
+                return shared
         stats = TensorStats(self.measure.bins, self.measure.threshold)
-        fresh = _Shared(key, x, stats)
+        version = None if x.is_inference() else x._version
+        fresh = _Shared(kind, x, version, stats)
         try:
-            last = axis == x.ndim - 1
-            if mask is None or not (last or site.role == "operand"):
+            if mask is None:
                 stats.update(x, axis)
             else:
                 stats.update(_attended(x.movedim(axis, -1), mask))
         except QuantError as error:
-            fresh = _Shared(key, x, None, error.what)
+            fresh.stats, fresh.error = None, error.what
         self._recent.append(fresh)
         return fresh
 

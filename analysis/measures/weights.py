@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from analysis.measures.candidates import Candidates
 from analysis.measures.context import MeasureContext
 from analysis.measures.distribution import distribution_rows
 from analysis.method import Row, Update, check_params, param
 from quant_core.blocks import blocks
 from quant_core.errors import QuantError
-from quant_core.granularity import group_count
 from quant_core.histogram import Histogram
 from quant_core.moments import Moments
 from quant_core.quantizer import Quantizer, errors
@@ -74,33 +75,35 @@ class Weights:
         """
         layers = context.model.info.layers
         total = float(max(context.model.info.parameters, 1))
-        yield Update(0.0, total, "weights")
+        candidates = Candidates(layers, context.schemes)
+        yield Update(0.0, total, "weights", warnings=candidates.warnings)
         finished = 0
         for layer in layers:
-            if layer.parameters and not _is_done(layer, context):
-                yield from self._layer(layer, context, finished, total)
+            schemes = candidates.schemes_of(layer)
+            if layer.parameters and not _is_done(layer, schemes, context):
+                yield from self._layer(layer, schemes, context, finished, total)
             finished += layer.parameters
         yield Update(total, total, "weights")
 
     def _layer(
-        self, layer: Layer, context: MeasureContext, finished: int, total: float
+        self,
+        layer: Layer,
+        schemes: Sequence[Scheme],
+        context: MeasureContext,
+        finished: int,
+        total: float,
     ) -> Iterator[Update]:
         """Yield progress on one layer, its results last."""
-        usable, warnings = _usable(layer, context.schemes)
         weight = context.model.read_tensor(layer.parameter).detach()
-        work = _Work(layer, weight, usable, context.device, self.bins)
+        work = _Work(layer, weight, schemes, context.device, self.bins)
         try:
             for share in work.steps():
                 done = finished + share * layer.parameters
                 yield Update(done, total, layer.name)
         except QuantError as error:
             text = f"{layer.name}: {error} The layer is left out of the weight rows."
-            warnings.append(text)
             yield Update(
-                finished + layer.parameters,
-                total,
-                layer.name,
-                warnings=tuple(warnings),
+                finished + layer.parameters, total, layer.name, warnings=(text,)
             )
             return
         yield Update(
@@ -113,31 +116,16 @@ class Weights:
                 for part in (work.histogram, work.channels)
                 for name, array in part.state().items()
             },
-            warnings=tuple(warnings),
         )
 
 
-def _is_done(layer: Layer, context: MeasureContext) -> bool:
+def _is_done(layer: Layer, schemes: Sequence[Scheme], context: MeasureContext) -> bool:
     """Tell whether an interrupted run already has every row of a layer."""
     if (layer.name, None, "absmax", "weight") not in context.done:
         return False
     return all(
-        (layer.name, scheme.key, "sqnr", "weight") in context.done
-        for scheme in context.schemes
+        (layer.name, scheme.key, "sqnr", "weight") in context.done for scheme in schemes
     )
-
-
-def _usable(layer: Layer, schemes: Sequence[Scheme]) -> tuple[list[Scheme], list[str]]:
-    """Return the schemes that fit a layer's shape, and why the others do not."""
-    usable, warnings = [], []
-    for scheme in schemes:
-        try:
-            group_count(layer.shape, scheme.granularity, layer.channel_axes)
-        except QuantError as error:
-            warnings.append(f"{layer.name}, {scheme.key}: {error}")
-        else:
-            usable.append(scheme)
-    return usable, warnings
 
 
 @dataclass
@@ -154,7 +142,7 @@ class _Work:
 
     layer: Layer
     weight: Tensor
-    schemes: list[Scheme]
+    schemes: Sequence[Scheme]
     device: str
     bins: int
     moments: Moments = field(init=False, default_factory=Moments)
@@ -174,11 +162,14 @@ class _Work:
         """
         cost = 1 + len(self.schemes)
         for share, chunk in self._chunks():
-            self._describe(chunk)
+            with _one_thread():
+                self._describe(chunk)
             yield share / cost
-        params = self._whole_tensor_params()
+        with _one_thread():
+            params = self._whole_tensor_params()
         for share, chunk in self._chunks():
-            self._quantize(chunk, params)
+            with _one_thread():
+                self._quantize(chunk, params)
             yield (1 + share * len(self.schemes)) / cost
 
     def _chunks(self) -> Iterator[tuple[float, Tensor]]:
@@ -249,6 +240,22 @@ class _Work:
                 for quantity, value in values.items()
             ]
         return tuple(rows)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute in the calling thread alone.
+
+    Work on pieces that fit the cache is over before a second thread is awake, and
+    waiting for one that shares its core with other programs takes twenty times as
+    long as the work.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _dot(left: Tensor, right: Tensor) -> float:
