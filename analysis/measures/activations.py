@@ -10,10 +10,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from analysis.data.batch import Batch, call
+from analysis.data.batch import Batch, Data, call
 from analysis.measures.context import MeasureContext
+from analysis.measures.counting import Counter
 from analysis.measures.distribution import distribution_rows
 from analysis.method import Row, Update, check_params, param
 from quant_core.errors import QuantError
@@ -88,8 +89,23 @@ class Activations:
             context: Model and data.
         """
         module, data, _ = context.need_run(self.key)
+        with Counter(self._fresh) as counter:
+            watcher = _Watcher(self, _kept_arrays(context), counter)
+            yield from self._watch(context, module, data, watcher)
+
+    def _fresh(self) -> TensorStats:
+        """Return empty statistics with the parameters of this measure."""
+        return TensorStats(self.bins, self.threshold)
+
+    def _watch(
+        self,
+        context: MeasureContext,
+        module: nn.Module,
+        data: Data,
+        watcher: _Watcher,
+    ) -> Iterator[Update]:
+        """Run the network batch by batch and yield what was seen."""
         tap = Tap(module)
-        watcher = _Watcher(self, _kept_arrays(context))
         first = watcher.samples
         cost = float(max(context.model.info.parameters, 1))
         total = len(data) * cost
@@ -175,6 +191,7 @@ class _Watcher:
 
     measure: Activations
     kept: Mapping[str, np.ndarray]
+    counter: Counter
     samples: int = 0
     batch: Batch = field(init=False)
     _stats: dict[str, TensorStats] = field(init=False, default_factory=dict)
@@ -268,7 +285,7 @@ class _Watcher:
         """Return the statistics a site starts with."""
         prefix, settings = f"activations/{name}/", self.measure
         if prefix + "moments" not in self.kept:
-            return TensorStats(settings.bins, settings.threshold)
+            return settings._fresh()
         state = {key: self.kept[prefix + key] for key in TensorStats().state()}
         return TensorStats.from_state(state, settings.bins, settings.threshold)
 
@@ -282,16 +299,16 @@ class _Watcher:
         for shared in self._recent:
             if shared.kind == kind and shared.holds(x):
                 return shared
-        stats = TensorStats(self.measure.bins, self.measure.threshold)
         version = None if x.is_inference() else x._version
-        fresh = _Shared(kind, x, version, stats)
+        fresh = _Shared(kind, x, version, None)
         try:
             if mask is None:
-                stats.update(x, axis)
+                fresh.stats = self.counter.count(x, axis)
             else:
-                stats.update(_attended(x.movedim(axis, -1), mask))
+                tokens = _attended(x.movedim(axis, -1), mask)
+                fresh.stats = self.counter.count(tokens, -1)
         except QuantError as error:
-            fresh.stats, fresh.error = None, error.what
+            fresh.error = error.what
         self._recent.append(fresh)
         return fresh
 

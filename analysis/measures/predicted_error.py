@@ -134,6 +134,7 @@ class _Probing:
         self.tap = Tap(module)
         self.device = context.device
         self.warnings: list[str] = []
+        self.broken: set[str] = set()
         self.copies_saved = False
         self.fixed_batch = context.model.input_hints.get("batch_size")
         self.singles = [batch.to(self.device) for batch in data.batches(1)]
@@ -252,7 +253,8 @@ class _Probing:
                 direction = self._directions(output.detach(), batch, probe)
                 last = probe == self.method.probes - 1
                 torch.autograd.backward(output, direction, retain_graph=not last)
-                v = listener.take().cpu().numpy()
+                v = self._checked(listener.take().cpu().numpy(), columns)
+                good &= self._told_finite(np.isfinite(v).all(1) | ~good, batch)
                 rows.update(v[good], weight[good], samples[good])
                 done += 3 * batch.size
                 if self._precise_enough(rows):
@@ -313,16 +315,39 @@ class _Probing:
     def _finite(
         self, output: Tensor, batch: Batch, rows_per_sample: bool
     ) -> NDArray[np.bool_]:
-        """Return which rows have a finite output, and warn of the others."""
-        flat = output.reshape(batch.size, -1)
-        good = torch.isfinite(flat).all(1).cpu().numpy()
+        """Return which rows have a finite output."""
+        flat = output.reshape(batch.size if rows_per_sample else 1, -1)
+        return self._told_finite(torch.isfinite(flat).all(1).cpu().numpy(), batch)
+
+    def _told_finite(self, good: NDArray[np.bool_], batch: Batch) -> NDArray[np.bool_]:
+        """Return `good`, and warn of the rows that are not."""
         if not good.all():
             where = _first_broken_site(self.tap, batch)
             self.warnings.append(
-                f"{int((~good).sum())} samples of the batch from sample {batch.first} "
-                f"on give NaN or infinity, first at {where}; they were left out."
+                f"{int((~good).sum())} of {len(good)} rows of the batch from sample "
+                f"{batch.first} on meet NaN or infinity, first at {where}; they were "
+                "left out."
             )
-        return good if rows_per_sample else np.array([bool(good.all())])
+        return good
+
+    def _checked(
+        self, v: NDArray[np.float32], columns: _Columns
+    ) -> NDArray[np.float32]:
+        """Return `v` with 0 in columns that never are finite, and warn of these.
+
+        One row alone cannot tell a layer that always overflows from a bad sample.
+        """
+        if len(v) < 2:
+            return v
+        never = ~np.isfinite(v).any(0)
+        names = sorted({columns.table[c][1] for c in np.flatnonzero(never)})
+        self.warnings += [
+            f"{name} meets NaN or infinity in every sample: it has no result."
+            for name in names
+            if name not in self.broken
+        ]
+        self.broken.update(names)
+        return np.where(never, np.float32(0), v)
 
     def _directions(self, output: Tensor, batch: Batch, probe: int) -> Tensor:
         """Return one random direction per sample, the same in any batching."""
@@ -377,6 +402,7 @@ class _Probing:
             for (part, target, key), d, se in zip(
                 columns.table, value, stderr, strict=True
             )
+            if target not in self.broken
         )
         arrays = rows.arrays() if rows.samples else {}
         arrays["predicted_error/columns"] = np.array(columns.table, dtype=np.str_)

@@ -154,6 +154,37 @@ def test_a_tensor_that_several_sites_share_is_computed_once(
     assert rows["q", "kurtosis"].value == rows["v", "kurtosis"].value
 
 
+class Copying(nn.Module):
+    """Gives its second layer a copy, and its third what overwrote the original."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        original = x.clone()
+        y = self.a(original) + self.b(original.clone())
+        original.zero_()
+        return y + self.c(x)
+
+
+def test_a_copy_is_found_again_and_an_overwritten_tensor_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted = []
+    update = TensorStats.update
+
+    def counting(self: TensorStats, x: Tensor, channel_axis: int = -1) -> None:
+        counted.append(x)
+        update(self, x, channel_axis)
+
+    monkeypatch.setattr(TensorStats, "update", counting)
+    rows = rows_of(run(context_of(Copying(), Data((torch.randn(8, 4),)))))
+    assert len(counted) == 2
+    values = [rows[site, "kurtosis"].value for site in ("a", "b", "c")]
+    assert len(set(values)) == 1
+
+
 class Overwriting(nn.Module):
     """Changes the input of its first layer in place before the second one."""
 

@@ -181,7 +181,7 @@ def test_a_group_that_does_not_fit_leaves_out_one_scheme_only() -> None:
     schemes = (Scheme("int4", "group(4)"), Scheme("int4"))
     updates = run(MeasureContext(model, schemes=schemes))
     (warning,) = [text for update in updates for text in update.warnings]
-    assert warning.startswith("odd, int4/group(4): ")
+    assert warning.startswith("int4/group(4) does not fit 1 layers (odd)")
     formats = {(target, key) for target, key, _ in rows_of(updates) if key}
     assert formats == {("fits", "int4/group(4)"), ("fits", "int4"), ("odd", "int4")}
 
@@ -229,6 +229,20 @@ def test_a_new_scheme_is_not_taken_for_done() -> None:
     done = {(r.target, r.format, r.quantity, r.part): r for u in first for r in u.rows}
     again = MeasureContext(model, schemes=(Scheme("int8"),), done=done)
     assert ("a", "int8", "sqnr") in rows_of(run(again))
+
+
+def test_torch_has_its_threads_back_whenever_others_run() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        updates = Weights().run(
+            MeasureContext(
+                model_of({"a": torch.randn(8, 8)}), schemes=(Scheme("int8"),)
+            )
+        )
+        assert {torch.get_num_threads() for _ in updates} == {2}
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_parameters_are_checked() -> None:
