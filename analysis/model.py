@@ -104,7 +104,7 @@ def refuse_other_layers(info: ModelInfo, known: ModelInfo) -> None:
         "order.",
         value=f"{_some(only_new or new)} in {info.source}",
         allowed=f"{_some(only_old or old)} in {known.source}",
-        hint="A checkpoint alone names its tensors as they were saved, the opened "
+        hint="A checkpoint alone lists its tensors as they were saved, the opened "
         "network by its modules: open what the project was made from, or start a new "
         "project.",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from datetime import datetime
+from errno import ENOSPC
 from pathlib import Path
 
 from analysis.errors import AnalysisError
@@ -126,7 +127,7 @@ class ProjectFile:
             raise AnalysisError(
                 "The project is open read-only.",
                 value=self.path,
-                hint=f"{self.read_only}. Close it there, or save under another name.",
+                hint=f"{self.read_only}.",
             )
 
     def append(self, record: Record) -> None:
@@ -194,5 +195,9 @@ def _take_lock(path: Path) -> tuple[FileLock | None, str]:
         if lock.acquire():
             return lock, ""
     except OSError as error:
-        return None, f"The folder cannot be written ({error.strerror})"
-    return None, f"The project is open in {lock.holder()}"
+        reason = f"The folder cannot be written ({error.strerror})"
+        advice = "Free some space" if error.errno == ENOSPC else "Allow writing to it"
+        return None, f"{reason}. {advice}, or work on a copy elsewhere"
+    return None, (
+        f"The project is open in {lock.holder()}. Close it there, or work on a copy"
+    )

@@ -56,9 +56,13 @@ class Scores(Readings):
 
     def _current_predictor(self, state: tuple[int, int] | None) -> Predictor | None:
         if self._predictor[0] != state:
-            found = {name: self.array(name) for name in _ARRAYS}
-            arrays = {name: array for name, array in found.items() if array is not None}
-            self._predictor = (state, Predictor.from_arrays(arrays))
+            kept = {name: self.array(name) for name in _ARRAYS}
+            arrays = {name: array for name, array in kept.items() if array is not None}
+            # A run may end, by Ctrl-C or for want of one finite sample, with the table
+            # of its columns but no projections yet.
+            ready = {"predicted_error/weight", "predicted_error/sample"} <= set(arrays)
+            predictor = Predictor.from_arrays(arrays) if ready else None
+            self._predictor = (state, predictor)
         return self._predictor[1]
 
     def measured_of(self, assignment: Assignment) -> dict[str, Any] | None:

@@ -47,7 +47,7 @@ def opened(path: str, terminal: Terminal, *, write: bool = False) -> Iterator[Pr
             raise AnalysisError(
                 "The project cannot be written.",
                 value=path,
-                hint=f"{project.read_only}. Close it there, or work on a copy.",
+                hint=f"{project.read_only}.",
             )
         yield project
 

@@ -152,18 +152,21 @@ def _try_first(data: Data, model: LoadedModel) -> None:
     size = int(model.input_hints.get("batch_size", 2))
     batch = next(data.take(size).batches(size))
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    raw = _run(module, batch.to(device))
+    raw = _run(module, batch.to(device), model.input_hints.get("max_positions"))
     if model.task is None:
         model.task = choose_task(module, model.info.architecture, raw)
 
 
-def _run(module: torch.nn.Module, batch: Batch) -> Any:
+def _run(module: torch.nn.Module, batch: Batch, positions: int | None) -> Any:
     try:
         with torch.no_grad():
             return call(module, batch)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         names = [f"input {i}" for i in range(len(batch.args))]
         given = dict(zip(names, batch.args, strict=True)) | dict(batch.kwargs)
+        ids = given.get("input_ids")
+        # Only now: networks with relative positions may run on longer sequences.
+        is_long = positions is not None and ids is not None and ids.shape[1] > positions
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise AnalysisError(
             f"The network does not run on the data: {reason[0].rstrip('.')}.",
@@ -171,5 +174,6 @@ def _run(module: torch.nn.Module, batch: Batch) -> Any:
                 f"{name} {list(value.shape)} {str(value.dtype).removeprefix('torch.')}"
                 for name, value in given.items()
             ),
+            allowed=f"sequences of at most {positions} tokens" if is_long else None,
             hint="Shape and type of one sample must be those of the network's input.",
         ) from error

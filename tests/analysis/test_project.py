@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import errno
 import io
 import os
@@ -17,6 +18,7 @@ from psygnal.testing import assert_emitted_once_with, assert_not_emitted
 
 from analysis import journal, replace
 from analysis.errors import AnalysisError
+from analysis.lock import FileLock
 from analysis.method import Row, Update
 from analysis.model import ModelInfo
 from analysis.project import Project
@@ -340,8 +342,38 @@ def test_project_of_another_model_is_refused(project: Project) -> None:
     project.check_model(model())
     with pytest.raises(AnalysisError, match="made for another model"):
         project.check_model(model(digest="e" * 64))
-    with pytest.raises(AnalysisError, match="layers of the model"):
+    with pytest.raises(AnalysisError, match="have other names"):
         project.update_model(model(3))
+
+
+def test_layers_that_differ_are_named(project: Project) -> None:
+    info = model()
+    renamed = [dataclasses.replace(x, name=f"model.{x.name}") for x in info.layers]
+    with pytest.raises(AnalysisError, match="other names") as caught:
+        project.update_model(dataclasses.replace(info, layers=tuple(renamed)))
+    assert str(caught.value.value).startswith("model.block.0.q_proj, ")
+    assert str(caught.value.allowed).startswith("block.0.q_proj, ")
+    turned = dataclasses.replace(info, layers=info.layers[::-1])
+    with pytest.raises(AnalysisError, match="in another order"):
+        project.update_model(turned)
+
+
+def test_a_full_disk_opens_read_only_and_says_so(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = project.path
+    assert path is not None
+    project.save()
+    project.close()
+
+    def full(_: FileLock) -> bool:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(FileLock, "acquire", full)
+    with Project.open(path) as found:
+        assert "Free some space" in found.read_only
+        with pytest.raises(AnalysisError, match="open read-only"):
+            found.begin_run("weights")
 
 
 def test_more_of_the_same_model_is_taken_over(project: Project) -> None:
@@ -394,6 +426,15 @@ def test_prediction_follows_the_assignment(project: Project) -> None:
     zero = Assignment.float(model().layers, "tiny", model().digest)
     assert again.predict(zero).value == 0  # type: ignore[union-attr]
     again.close()
+
+
+def test_a_run_without_projections_predicts_nothing(project: Project) -> None:
+    columns = np.array([["weight", "block.0.q_proj", "int4"]])
+    run = project.begin_run("predicted_error")
+    arrays = {"predicted_error/columns": columns}
+    project.apply(run, update("block.0.q_proj", arrays=arrays))
+    project.end_run(run, "cancelled")
+    assert project.prediction is None
 
 
 def test_measured_score_belongs_to_its_assignment(project: Project, path: Path) -> None:

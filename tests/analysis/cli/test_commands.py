@@ -14,9 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from analysis.cli import COMMANDS, main
 from analysis.cli.analyze import Report
+from analysis.cli.terminal import Terminal
+from analysis.jobs import Progress
+from analysis.method import Update
 from analysis.project import Project
 
 ROOT = Path(__file__).parents[3]
@@ -116,6 +121,40 @@ def test_resume_adds_what_is_missing(ask: Ask, project: Path) -> None:
     assert {run["status"] for run in told["runs"]} == {"complete"}
 
 
+def test_resume_goes_on_with_the_same_samples_and_task(
+    ask: Ask, tmp_path: Path
+) -> None:
+    path = tmp_path / "p.qscope"
+    words = ["analyze", MODEL, "-o", path, "--measures", "predicted_error"]
+    more = ["--data", "example", "--samples", "6", "--task", "mse", "--formats", "int8"]
+    assert ask(*words, *more)[0] == 0
+    assert ask(*words, "--resume")[0] == 0
+    with Project.open(path) as project:
+        (run,) = project.runs
+    assert (run.task, run.samples, run.params["samples"]) == ("mse", 6, 6)
+
+
+def test_a_warning_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(Terminal())
+    for measure in ("activations", "predicted_error"):
+        report.take(Progress(measure, Update(1, 2, warnings=("few samples",))))
+    report.take(Progress("predicted_error", Update(2, 2, warnings=("one more",))))
+    err = capsys.readouterr().err
+    assert err.count("few samples") == 1
+    assert "warning: one more" in err
+
+
+def test_data_without_a_network_are_told_as_unused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_file({"fc.weight": torch.randn(8, 8)}, tmp_path / "m.safetensors")
+    words = ["analyze", str(tmp_path / "m.safetensors"), "-o", str(tmp_path / "p")]
+    assert main([*words, "--data", "random", "--formats", "int8"]) == 0
+    out, err = capsys.readouterr()
+    assert "weights (complete)" in out
+    assert "--data is not used" in err
+
+
 def test_ctrl_c_keeps_partial_results(
     ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +163,8 @@ def test_ctrl_c_keeps_partial_results(
 
     def take_and_press(report: Report, event: Any) -> None:
         take(report, event)
-        seen.extend(event[1].rows)
+        if isinstance(event, Progress):
+            seen.extend(event.update.rows)
         if len(seen) == 5:
             signal.raise_signal(signal.SIGINT)
 

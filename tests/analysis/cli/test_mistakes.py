@@ -44,6 +44,23 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "unknown task": (["analyze", MODEL, "-o", "NEW", "--task", "joy"], "joy"),
     "project exists": (["analyze", MODEL, "-o", "P"], "exists already"),
     "no folder": (["analyze", MODEL, "-o", "nowhere/p.qscope"], "does not exist"),
+    "name of a folder": (["analyze", MODEL, "-o", "."], "this is a folder"),
+    "scheme that fits no layer": (
+        ["analyze", MODEL, "-o", "NEW", "--formats", "int8,int4/group(7)"],
+        "int4/group(7) fits no layer of the model: Group size 7",
+    ),
+    "ranges of inputs per group": (
+        ["analyze", MODEL, "-o", "NEW", "--input-formats", "uint8/group(8)"],
+        "Write uint8/tensor or uint8/token",
+    ),
+    "refused before the project is replaced": (
+        ["analyze", MODEL, "-o", "P", "--overwrite", "--measures", "measured_error"],
+        "needs calibration data",
+    ),
+    "reserved name": (
+        ["search", "P", "--budget", "bits<=8", "--name", "current"],
+        "stands for the assignment being edited",
+    ),
     "another model": (
         ["analyze", "example:digits-cnn", "-o", "P", "--resume"],
         "made for another model",

@@ -144,3 +144,14 @@ def test_token_range_is_told(tmp_path: Path) -> None:
     assert "1 to 99" in str(caught.value)
     assert f"0 to {VOCABULARY - 1}" in str(caught.value)
     assert "tokenizer" in (caught.value.hint or "")
+
+
+def test_sequences_that_the_network_has_no_positions_for(tmp_path: Path) -> None:
+    model = tokens(max_positions=3)
+    module = model.module
+    assert module is not None
+    module.register_forward_pre_hook(lambda *_: torch.ones(4) + torch.ones(3))
+    path = lines(tmp_path / "d.jsonl", {"input_ids": [1, 2, 3, 4]})
+    with pytest.raises(AnalysisError, match="does not run on the data") as caught:
+        load_data(path, model)
+    assert caught.value.allowed == "sequences of at most 3 tokens"
