@@ -66,8 +66,11 @@ def clustered_ratio(
         Two arrays of shape `[...]`; the error is NaN with fewer than two clusters.
     """
     total = weight.sum()
+    if not total > 0:
+        nothing = np.full(numerator.shape[1:], np.nan)
+        return nothing, nothing
     value = numerator.sum(0) / total
-    clusters = int(cluster.max()) + 1 if len(cluster) else 0
+    clusters = int(cluster.max()) + 1
     if clusters < 2:
         return value, np.full_like(value, np.nan)
     sums = np.zeros((clusters, *numerator.shape[1:]))
@@ -139,8 +142,12 @@ class Predictor:
         if columns is None:
             return None
         v = arrays.get("predicted_error/v")
-        weight = np.asarray(arrays["predicted_error/weight"], dtype=np.float64)
-        sample = np.asarray(arrays["predicted_error/sample"], dtype=np.int64)
+        weights = arrays.get("predicted_error/weight")
+        samples = arrays.get("predicted_error/sample")
+        if weights is None or samples is None:
+            return None
+        weight = np.asarray(weights, dtype=np.float64)
+        sample = np.asarray(samples, dtype=np.int64)
         own = arrays.get("predicted_error/own")
         return cls(
             None if v is None else np.asarray(v, dtype=np.float32),

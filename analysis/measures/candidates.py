@@ -48,8 +48,7 @@ class Candidates:
                     fitting.append(scheme)
             self._schemes[layer.name] = tuple(fitting)
         self.warnings = tuple(
-            f"{key} does not fit {len(names)} layers ({_some(names)}); "
-            "they have no result in it."
+            f"{key} does not fit {_layers(names)}: no result in it for them."
             for key, names in refused.items()
         )
 
@@ -100,10 +99,11 @@ class Candidates:
         return torch.stack(parts)
 
 
-def _some(names: Sequence[str], limit: int = 3) -> str:
-    """Return the first few names, "and N more" after them."""
+def _layers(names: Sequence[str], limit: int = 3) -> str:
+    """Return "3 layers (a, b, c)", the names cut off after a few."""
     more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+    shown = ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+    return f"{len(names)} {'layer' if len(names) == 1 else 'layers'} ({shown})"
 
 
 def broken_parameters(

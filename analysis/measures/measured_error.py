@@ -15,6 +15,7 @@ from analysis.data.batch import Batch, call
 from analysis.measures.candidates import Candidates, broken_parameters
 from analysis.measures.context import MeasureContext, RowKey
 from analysis.measures.evaluating import evaluating
+from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
 from analysis.measures.input_quantizers import (
     InputQuantizer,
     InputQuantizers,
@@ -110,12 +111,16 @@ class _Score:
         self._weight: list[Tensor] = []
 
     def add(self, numerator: Tensor, weight: Tensor) -> None:
-        self._numerator.append(numerator.double().cpu())
+        # A quantized network that leaves the finite numbers is infinitely wrong.
+        infinite = numerator.double().nan_to_num(math.inf, math.inf, math.inf)
+        self._numerator.append(infinite.cpu())
         self._weight.append(weight.double().cpu())
 
     def result(self) -> tuple[float, float]:
         """Return the error and its standard error over samples."""
         numerator = torch.cat(self._numerator).numpy()
+        if np.isinf(numerator).any():
+            return math.inf, math.nan
         weight = torch.cat(self._weight).numpy()
         value, stderr = clustered_ratio(numerator, weight, np.arange(len(weight)))
         return float(value), float(stderr)
@@ -136,17 +141,12 @@ class _Measuring:
         self.samples = len(data)
         self.inside_attention = False
         self.references: list[Tensor] = []
+        self.finite: list[Tensor] = []
         self.warnings: list[str] = []
 
     def layer_by_layer(self) -> Iterator[Update]:
         """See `MeasuredError.run`."""
-        broken = broken_parameters(self.layers.values(), self.parameters)
-        self.warnings += [
-            f"{layer.name} holds NaN or infinite weights: it has no result, and the "
-            "other layers are measured with 0 in their place."
-            for layer in self.layers.values()
-            if layer.parameter in broken
-        ]
+        broken = self._broken()
         with self.tap.exchanged(broken):
             steps = self._weight_steps(broken)
             yield from self._input_steps(steps)
@@ -167,8 +167,22 @@ class _Measuring:
                 yield self._update(done, work, note, (row,))
             yield self._update(work, work, "")
 
+    def _broken(self) -> dict[str, Tensor]:
+        """Return stand-ins for weights that hold NaN, and warn of them."""
+        broken = broken_parameters(self.layers.values(), self.parameters)
+        self.warnings += [
+            f"{layer.name} holds NaN or infinite weights: they are taken as 0."
+            for layer in self.layers.values()
+            if layer.parameter in broken
+        ]
+        return broken
+
     def whole(self, assignment: Assignment) -> Iterator[Update]:
         """See `MeasuredError.whole`."""
+        with self.tap.exchanged(self._broken()):
+            yield from self._whole(assignment)
+
+    def _whole(self, assignment: Assignment) -> Iterator[Update]:
         self.inside_attention = any(":" in name for name in assignment.sites)
         wanted: dict[str, Scheme] = dict(assignment.sites)
         weights: dict[str, Tensor] = {}
@@ -259,19 +273,31 @@ class _Measuring:
 
     def _reference(self, work: float) -> Iterator[Update]:
         """Keep the float outputs."""
-        done = 0.0
+        done, left, where = 0.0, 0, ""
         for batch, output in self._outputs(({}, {})):
+            good = torch.isfinite(output.reshape(batch.size, -1)).all(1)
+            if not good.all():
+                where = where or first_broken_site(self.tap, batch)
+                left += int((~good).sum())
             self.references.append(output)
+            self.finite.append(good)
             done += batch.size
             yield self._update(done, work, "float reference")
+        if left == self.samples:
+            raise no_finite_sample(where)
+        if left:
+            self.warnings.append(left_out(left, where))
 
     def _compare(
         self, change: Change, score: _Score, metrics: _Metrics | None
     ) -> Iterator[int]:
         """Score a change against the reference; yield the size of each batch."""
         outputs = self._outputs(change)
-        for reference, (batch, output) in zip(self.references, outputs, strict=True):
-            score.add(*self.task.error(reference, output, batch))
+        for reference, good, (batch, output) in zip(
+            self.references, self.finite, outputs, strict=True
+        ):
+            numerator, weight = self.task.error(reference, output, batch)
+            score.add(numerator[good], weight[good])
             if metrics is not None:
                 metrics.add(reference, output, batch)
             yield batch.size

@@ -18,6 +18,7 @@ from analysis.data.batch import Batch, Data, call
 from analysis.measures.candidates import Candidates, broken_parameters
 from analysis.measures.context import MeasureContext
 from analysis.measures.evaluating import evaluating
+from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
 from analysis.measures.input_quantizers import (
     InputQuantizer,
     InputQuantizers,
@@ -135,6 +136,8 @@ class _Probing:
         self.device = context.device
         self.warnings: list[str] = []
         self.broken: set[str] = set()
+        self.dropped = 0
+        self.dropped_at = ""
         self.copies_saved = False
         self.fixed_batch = context.model.input_hints.get("batch_size")
         self.singles = [batch.to(self.device) for batch in data.batches(1)]
@@ -267,6 +270,10 @@ class _Probing:
                 else:
                     yield Update(done, work, note, samples=rows.samples)
             rows.close()
+        if not rows.samples:
+            raise no_finite_sample(self.dropped_at)
+        if self.dropped:
+            self.warnings.append(left_out(self.dropped, self.dropped_at))
         yield self._report(rows, columns, work, work, "")
 
     def _forward(self, batch: Batch, listener: ProbeListener) -> Tensor:
@@ -320,14 +327,11 @@ class _Probing:
         return self._told_finite(torch.isfinite(flat).all(1).cpu().numpy(), batch)
 
     def _told_finite(self, good: NDArray[np.bool_], batch: Batch) -> NDArray[np.bool_]:
-        """Return `good`, and warn of the rows that are not."""
+        """Return `good`, and remember how many are not and where it began."""
         if not good.all():
-            where = _first_broken_site(self.tap, batch)
-            self.warnings.append(
-                f"{int((~good).sum())} of {len(good)} rows of the batch from sample "
-                f"{batch.first} on meet NaN or infinity, first at {where}; they were "
-                "left out."
-            )
+            self.dropped += int((~good).sum())
+            if not self.dropped_at:
+                self.dropped_at = first_broken_site(self.tap, batch)
         return good
 
     def _checked(
@@ -440,16 +444,3 @@ def _copied_saved_tensors(module: nn.Module) -> saved_tensors_hooks:
         return x if x.untyped_storage().data_ptr() in weights else x.clone()
 
     return saved_tensors_hooks(pack, lambda x: x)
-
-
-def _first_broken_site(tap: Tap, batch: Batch) -> str:
-    """Return the first activation that is NaN or infinite on a batch."""
-    found: list[str] = []
-
-    def look(site: Site, x: Tensor) -> None:
-        if not found and not torch.isfinite(x).all():
-            found.append(site.name)
-
-    with torch.no_grad(), tap.watch(look, inside_attention=False):
-        call(tap.module, batch)
-    return found[0] if found else "the output"

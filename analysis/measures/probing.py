@@ -129,6 +129,8 @@ def sample_axis(one: Tensor, two: Tensor) -> SampleAxis | None:
         return None
     if one.shape == two.shape:
         return SHARED if torch.equal(one, two) else None
+    # NaN is equal to nothing; what is not finite is compared as 0.
+    one, two = (torch.nan_to_num(x, 0.0, 0.0, 0.0) for x in (one, two))
     # Batches of different size round differently, by far less than this.
     tolerance = 0.02 * float(one.abs().max())
     for axis, size in enumerate(one.shape):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from quant_core.errors import QuantError
 from quant_core.quantizer import Quantizer
@@ -130,3 +131,16 @@ def test_attention_written_out_repeats_grouped_heads() -> None:
     ours = explicit_attention(q, k, v, enable_gqa=True)
     theirs = nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True)
     torch.testing.assert_close(ours, theirs)
+
+
+def test_tensors_without_values_pass_through() -> None:
+    # Exported programs check the shapes of their inputs with such tensors.
+    module = nn.Linear(3, 2)
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with FakeTensorMode() as fake, Tap(module).watch(lambda site, x: None):
+            x = fake.from_tensor(torch.ones(1, 3))
+            assert tuple(nn.functional.linear(x, x).shape) == (1, 1)
+    finally:
+        torch.set_warn_always(always)

@@ -103,6 +103,41 @@ def test_token_predictions_are_judged_by_perplexity() -> None:
     assert "nll" not in found
 
 
+def test_bad_samples_and_weights_are_told_and_do_not_spoil_the_rest() -> None:
+    ctx = context("called_twice", "int4")
+    module, data, _ = ctx.need_run("test")
+    clean = {r.target: r.value for u in MeasuredError().run(ctx) for r in u.rows}
+    data.args[0][2] = math.inf
+    updates = list(MeasuredError().run(ctx))
+    told = " ".join(w for u in updates for w in u.warnings)
+    assert "1 sample meets NaN or infinity, first at shared" in told
+    found = {r.target: r.value for u in updates for r in u.rows}
+    assert found == pytest.approx(clean, rel=0.5)
+    with torch.no_grad():
+        module.out.weight[0, 0] = math.nan  # type: ignore[union-attr, operator]
+    assignment = Assignment.float(ctx.model.info.layers, "m", "0" * 64)
+    updates = list(MeasuredError().whole(ctx, assignment))
+    told = " ".join(w for u in updates for w in u.warnings)
+    assert "out holds NaN or infinite weights: they are taken as 0" in told
+    assert updates[-1].rows[0].value == 0.0
+
+
+def test_a_quantized_network_that_overflows_is_infinitely_wrong() -> None:
+    ctx = context("called_twice", "int4")
+    module, _, _ = ctx.need_run("test")
+    with torch.no_grad():
+        module.out.weight.fill_(2e38)  # type: ignore[union-attr, operator]
+        module.out.bias.fill_(1e38)  # type: ignore[union-attr, operator]
+        module.shared.weight.mul_(1e-4)  # type: ignore[union-attr, operator]
+    assignment = Assignment.float(ctx.model.info.layers, "m", "0" * 64)
+    with pytest.MonkeyPatch.context() as patch:
+        huge = torch.full((3, 8), math.inf)
+        patch.setattr("analysis.measures.measured_error._stored", lambda *_: huge)
+        changed = assignment.with_weight(np.array([1]), Scheme("int4"))
+        *_, last = MeasuredError().whole(ctx, changed)
+    assert last.rows[0].value == math.inf
+
+
 def test_finished_rows_are_not_measured_again() -> None:
     ctx = context("called_twice", "int4", "int8")
     rows = [row for update in MeasuredError().run(ctx) for row in update.rows]

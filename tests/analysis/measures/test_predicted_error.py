@@ -241,8 +241,7 @@ def test_samples_that_give_nan_are_left_out_and_told() -> None:
     x[3, 0] = math.inf
     updates = list(PredictedError(probes=2).run(_context(module, x, Mse(), INT4)))
     told = " ".join(w for u in updates for w in u.warnings)
-    assert "1 of 8 rows" in told
-    assert "first at 0;" in told
+    assert "1 sample meets NaN or infinity, first at 0;" in told
     assert updates[-1].samples == 7
     assert all(math.isfinite(row.value) for row in updates[-1].rows)
 
@@ -267,12 +266,20 @@ def test_a_layer_that_always_overflows_is_named_and_the_others_are_judged() -> N
     assert updates[-1].samples == 8
 
 
+def test_data_that_never_give_a_finite_output_are_refused() -> None:
+    module = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4))
+    ctx = _context(module, torch.full((4, 6), math.inf), Mse(), INT4)
+    for measure in (PredictedError(probes=2), MeasuredError()):
+        with pytest.raises(AnalysisError, match="for every sample.*first at 0"):
+            list(measure.run(ctx))
+
+
 def test_schemes_that_do_not_fit_are_told_and_left_out() -> None:
     module = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
     ctx = _context(module, torch.randn(8, 6), Mse(), Scheme("int4", "group(8)"))
     updates = list(PredictedError(probes=2).run(ctx))
     told = " ".join(w for u in updates for w in u.warnings)
-    assert "int4/group(8) does not fit 1 layers (0)" in told
+    assert "int4/group(8) does not fit 1 layer (0)" in told
     assert set(_rows(updates)) == {("2", "int4/group(8)")}
 
 

@@ -181,7 +181,7 @@ def test_a_group_that_does_not_fit_leaves_out_one_scheme_only() -> None:
     schemes = (Scheme("int4", "group(4)"), Scheme("int4"))
     updates = run(MeasureContext(model, schemes=schemes))
     (warning,) = [text for update in updates for text in update.warnings]
-    assert warning.startswith("int4/group(4) does not fit 1 layers (odd)")
+    assert warning.startswith("int4/group(4) does not fit 1 layer (odd)")
     formats = {(target, key) for target, key, _ in rows_of(updates) if key}
     assert formats == {("fits", "int4/group(4)"), ("fits", "int4"), ("odd", "int4")}
 
