@@ -32,7 +32,7 @@ class Prediction:
         stderr: Standard error of `value`, samples as clusters.
         additive: Sum over layers and sites of their own errors.
         interaction: Estimated cross terms between them (may be negative).
-        interaction_stderr: Standard error of `interaction`.
+        interaction_stderr: Standard error of `interaction` due to probes.
         shrinkage: Share of the estimated interaction that is used, 0 to 1.
         missing: Quantized layers or sites that were not analysed in the scheme
             chosen for them; they count as 0, so `value` is then a lower bound.
@@ -82,6 +82,32 @@ def clustered_ratio(
     if n < 2:
         return value, np.full_like(value, np.nan)
     return value, np.sqrt(n / (n - 1) * (residual**2).sum(0)) / total
+
+
+def probe_noise(
+    numerator: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    cluster: NDArray[np.int64],
+) -> float:
+    """Return the standard error of `sum(numerator) / sum(weight)` due to probes alone.
+
+    The spread between the probes of one sample, samples taken as given: what is left
+    of it when the same samples are measured. Samples with a single probe tell
+    nothing; without any other, the clustered error stands in, which is larger.
+
+    Args:
+        numerator: `[rows]`.
+        weight: `[rows]`.
+        cluster: `[rows]`, indices counted from 0.
+    """
+    count = np.bincount(cluster)
+    if not (count > 1).any():
+        return float(clustered_ratio(numerator, weight, cluster)[1])
+    mean = np.bincount(cluster, numerator) / np.maximum(count, 1)
+    squares = np.bincount(cluster, (numerator - mean[cluster]) ** 2)
+    several = count > 1
+    variance = (count[several] / (count[several] - 1) * squares[several]).sum()
+    return float(np.sqrt(variance) / weight.sum())
 
 
 class Predictor:
@@ -205,9 +231,10 @@ class Predictor:
         """Return the predicted error of `assignment`.
 
         The interaction is shrunk by `max(0, 1 - (se / interaction)^2)`, the
-        positive-part James-Stein factor: where cross terms cannot be told from
-        probe noise, the additive prediction, whose noise averages out over layers,
-        is the better one. More probes let more of the interaction through.
+        positive-part James-Stein factor, `se` being the noise of the probes: where
+        cross terms cannot be told from it, the additive prediction, whose noise
+        averages out over layers, is the better one. More probes let more of the
+        interaction through.
         """
         columns, missing = self.columns_of(assignment)
         if self._v is None:
@@ -217,8 +244,10 @@ class Predictor:
             return Prediction(value, stderr, value, 0.0, float("nan"), 0.0, missing)
         self._move_to(columns)
         cross = self._sum**2 - self._square
-        both = np.stack([self._square, cross], axis=1)
-        (own, interaction), (_, se) = clustered_ratio(both, self._weight, self._cluster)
+        total_weight = self._weight.sum()
+        own = self._square.sum() / total_weight
+        interaction = cross.sum() / total_weight
+        se = probe_noise(cross, self._weight, self._cluster)
         if interaction == 0 or not np.isfinite(se):
             share = 1.0
         else:

@@ -10,11 +10,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from analysis.data.batch import Batch, Data, call
+from analysis.data.batch import Batch, call
 from analysis.measures.context import MeasureContext
-from analysis.measures.counting import Counter
 from analysis.measures.distribution import distribution_rows
 from analysis.method import Row, Update, check_params, param
 from quant_core.errors import QuantError
@@ -89,23 +88,8 @@ class Activations:
             context: Model and data.
         """
         module, data, _ = context.need_run(self.key)
-        with Counter(self._fresh) as counter:
-            watcher = _Watcher(self, _kept_arrays(context), counter)
-            yield from self._watch(context, module, data, watcher)
-
-    def _fresh(self) -> TensorStats:
-        """Return empty statistics with the parameters of this measure."""
-        return TensorStats(self.bins, self.threshold)
-
-    def _watch(
-        self,
-        context: MeasureContext,
-        module: nn.Module,
-        data: Data,
-        watcher: _Watcher,
-    ) -> Iterator[Update]:
-        """Run the network batch by batch and yield what was seen."""
         tap = Tap(module)
+        watcher = _Watcher(self, _kept_arrays(context))
         first = watcher.samples
         cost = float(max(context.model.info.parameters, 1))
         total = len(data) * cost
@@ -191,7 +175,6 @@ class _Watcher:
 
     measure: Activations
     kept: Mapping[str, np.ndarray]
-    counter: Counter
     samples: int = 0
     batch: Batch = field(init=False)
     _stats: dict[str, TensorStats] = field(init=False, default_factory=dict)
@@ -285,7 +268,7 @@ class _Watcher:
         """Return the statistics a site starts with."""
         prefix, settings = f"activations/{name}/", self.measure
         if prefix + "moments" not in self.kept:
-            return settings._fresh()
+            return TensorStats(settings.bins, settings.threshold)
         state = {key: self.kept[prefix + key] for key in TensorStats().state()}
         return TensorStats.from_state(state, settings.bins, settings.threshold)
 
@@ -300,15 +283,15 @@ class _Watcher:
             if shared.kind == kind and shared.holds(x):
                 return shared
         version = None if x.is_inference() else x._version
-        fresh = _Shared(kind, x, version, None)
+        stats = TensorStats(self.measure.bins, self.measure.threshold)
+        fresh = _Shared(kind, x, version, stats)
         try:
             if mask is None:
-                fresh.stats = self.counter.count(x, axis)
+                stats.update(x, axis)
             else:
-                tokens = _attended(x.movedim(axis, -1), mask)
-                fresh.stats = self.counter.count(tokens, -1)
+                stats.update(_attended(x.movedim(axis, -1), mask))
         except QuantError as error:
-            fresh.error = error.what
+            fresh.stats, fresh.error = None, error.what
         self._recent.append(fresh)
         return fresh
 

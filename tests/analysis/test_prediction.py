@@ -7,7 +7,7 @@ import pytest
 
 from analysis.errors import AnalysisError
 from analysis.measures.probe_rows import ProbeRows
-from analysis.prediction import Predictor, clustered_ratio
+from analysis.prediction import Predictor, clustered_ratio, probe_noise
 from quant_core.assignment import Assignment
 from quant_core.scheme import Scheme
 from quant_core.sites import Layer
@@ -119,6 +119,21 @@ def test_standard_error_is_right_over_many_repetitions() -> None:
         errors.append(stderr[0])
     assert np.mean(values) == pytest.approx(2.0, abs=3 * np.std(values) / 1000**0.5)
     assert np.mean(errors) == pytest.approx(np.std(values), rel=0.15)
+
+
+def test_noise_of_the_probes_leaves_out_the_spread_of_the_samples() -> None:
+    rng = np.random.default_rng(0)
+    level = rng.gamma(0.5, size=30)  # a few samples dominate
+    cluster = np.repeat(np.arange(30), 4)
+    values, noises = [], []
+    for _ in range(1000):
+        v = rng.normal(size=120) * np.sqrt(level[cluster])
+        values.append((v**2).mean())
+        noises.append(probe_noise(v**2, np.ones(120), cluster))
+    squared = np.mean(np.square(noises))
+    assert np.sqrt(squared) == pytest.approx(np.std(values), rel=0.1)
+    single = probe_noise(level, np.ones(30), np.arange(30))
+    assert single == clustered_ratio(level, np.ones(30), np.arange(30))[1]
 
 
 @pytest.mark.parametrize("limit", [1 << 30, 0])
