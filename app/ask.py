@@ -99,10 +99,13 @@ class Asker:
             chosen = chosen.with_suffix(exporter.suffix)
         return exporter.key, chosen
 
-    def analysis(self, runs_model: bool) -> AnalysisRequest | None:
+    def analysis(self, runs_model: bool, has_example: bool) -> AnalysisRequest | None:
         """Return what to analyse."""
         dialog = AnalyseDialog(
-            self._settings, runs_model=runs_model, parent=self._window
+            self._settings,
+            runs_model=runs_model,
+            has_example=has_example,
+            parent=self._window,
         )
         return dialog.request() if _accepted(dialog) else None
 

@@ -160,9 +160,10 @@ class Commander(QObject):
 
     def do_analyse(self) -> None:
         """Ask what to analyse and start."""
-        request = self.ask.analysis(self._session.runs_model)
+        session = self._session
+        request = self.ask.analysis(session.runs_model, session.has_example)
         if request is not None:
-            self._session.analyse(request)
+            session.analyse(request)
 
     def do_search(self) -> None:
         """Ask for a budget and search."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from analysis.project import Project
     from quant_core.assignment import Assignment
     from quant_core.scheme import Scheme
+    from quant_core.sites import Layer
 
 UNDO_LIMIT = 500
 _SIGNALS = (
@@ -64,6 +65,7 @@ class AppContext(QObject):
         self._layers: list[NDArray[np.int64]] = []
         self._measures: list[str] = []
         self._flags: set[str] = set()
+        self._alike: tuple[tuple[Layer, ...], NDArray[np.int64]] | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(0)
@@ -216,18 +218,19 @@ class AppContext(QObject):
         The answer depends on kind and shape only, of which even a model of 60,000
         layers has few.
         """
-        fits = np.ones(len(indices), dtype=np.bool_)
         project = self._project
-        if project is None or scheme is None:
-            return fits
-        known: dict[tuple[object, ...], bool] = {}
-        for place, index in enumerate(indices.tolist()):
-            layer = project.info.layers[index]
-            alike = (layer.kind, layer.shape, layer.channel_axes)
-            if alike not in known:
-                known[alike] = project.refused(scheme, index) is None
-            fits[place] = known[alike]
-        return fits
+        if project is None or scheme is None or not len(indices):
+            return np.ones(len(indices), dtype=np.bool_)
+        layers = project.info.layers
+        if self._alike is None or self._alike[0] is not layers:
+            self._alike = layers, _kinds_of(layers)
+        kinds, first, back = np.unique(
+            self._alike[1][indices], return_index=True, return_inverse=True
+        )
+        fits = np.zeros(len(kinds), dtype=np.bool_)
+        for kind, index in enumerate(indices[first].tolist()):
+            fits[kind] = project.refused(scheme, index) is None
+        return fits[back]
 
     def _push(self, before: Assignment, text: str, changed: int) -> None:
         project = self._project
@@ -258,6 +261,13 @@ class AppContext(QObject):
             values[:, column] = project.values(*asked)
             stderrs[:, column] = project.stderrs(*asked)
         return values, stderrs, keys
+
+
+def _kinds_of(layers: tuple[Layer, ...]) -> NDArray[np.int64]:
+    """Return a number per layer, equal where a target cannot tell layers apart."""
+    known: dict[tuple[object, ...], int] = {}
+    kinds = ((x.kind, x.shape, x.channel_axes) for x in layers)
+    return np.array([known.setdefault(kind, len(known)) for kind in kinds])
 
 
 def _others(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QMainWindow, QToolBar
 
+from analysis.errors import AnalysisError
 from app.actions import ActionSet, Need
 from app.commander import Commander
 from app.desk import GEOMETRY_KEY, Desk, Panel
@@ -155,7 +157,6 @@ class MainWindow(QMainWindow):
     @Slot()
     def _on_project(self) -> None:
         has_project = self.context.project is not None
-        self._totals_bar.setVisible(has_project)
         if has_project:
             self.start.hide()
             self.desk.open()
@@ -165,6 +166,8 @@ class MainWindow(QMainWindow):
             self.desk.close()
             self.start.refresh()
             self.start.show()
+        # After the desk: a remembered arrangement also says which bars were visible.
+        self._totals_bar.setVisible(has_project)
         self._on_title()
         self._on_having()
 
@@ -215,10 +218,33 @@ class MainWindow(QMainWindow):
         QTimer.singleShot(0, self, self._open_dropped)
 
     def show_worst_layer(self) -> None:
-        """Look at the layer with the largest predicted error, if one is known."""
-        errors = self.layers.model.layers.error
+        """Look at the layer with the largest predicted error, if one is known.
+
+        Layers kept in float count only while nothing is quantized: what is shown of
+        them is an error they do not make.
+        """
+        layers = self.layers.model.layers
+        errors = np.where(layers.is_reference, np.nan, layers.error)
+        if not np.isfinite(errors).any():
+            errors = layers.error
         if np.isfinite(errors).any():
             self.context.selection.set([int(np.nanargmax(errors))])
+
+    def show_layer(self, name: str) -> None:
+        """Look at the layer of a name.
+
+        Raises:
+            AnalysisError: there is none.
+        """
+        names = self.layers.model.layers.names
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            raise AnalysisError(
+                "There is no layer of this name.",
+                value=name,
+                hint=f"Did you mean {near[0]}?" if near else None,
+            )
+        self.context.selection.set([names.index(name)])
 
     # -- recent files ----------------------------------------------------------
 

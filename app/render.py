@@ -1,6 +1,7 @@
 """Draws the window on a project into a picture, without a display.
 
 python -m app.render PROJECT OUT.png [--size 1600x1000] [--theme light|dark]
+                     [--layer NAME]
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from analysis.errors import AnalysisError
 
 DEFAULT_SIZE = "1600x1000"
-SETTLE_MS = 400
+SETTLE_MS = 250
 """Time for streamed tables and plots to catch up [ms]."""
 
 
@@ -25,10 +26,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("picture", help="the PNG file to write")
     parser.add_argument("--size", default=DEFAULT_SIZE, help="WIDTHxHEIGHT in pixels")
     parser.add_argument("--theme", choices=("light", "dark"), default="light")
+    parser.add_argument(
+        "--layer",
+        help="the layer to look at; default: the one with the largest predicted error",
+    )
     args = parser.parse_args(argv)
     try:
         width, height = parse_size(args.size)
-        render(Path(args.project), Path(args.picture), width, height, args.theme)
+        source, picture = Path(args.project), Path(args.picture)
+        render(source, picture, width, height, args.theme, args.layer)
     except AnalysisError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -55,7 +61,12 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def render(
-    project: Path, picture: Path, width: int, height: int, mode: str = "light"
+    project: Path,
+    picture: Path,
+    width: int,
+    height: int,
+    mode: str = "light",
+    layer: str | None = None,
 ) -> None:
     """Write a picture of the window with all panels filled.
 
@@ -65,15 +76,16 @@ def render(
         width: Width of the window [pixels].
         height: Height of the window [pixels].
         mode: "light" or "dark".
+        layer: Name of the layer to look at; None for the one with the largest error.
 
     Raises:
-        AnalysisError: the project cannot be opened or the picture not written.
+        AnalysisError: the project cannot be opened, has no such layer, or the picture
+            cannot be written.
     """
     # Read only once, at the first import of Qt.
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
     import tempfile
 
-    from PySide6.QtCore import QEventLoop, QTimer
     from PySide6.QtWidgets import QApplication
 
     from app.main_window import MainWindow
@@ -89,10 +101,13 @@ def render(
         try:
             window.session.open_now(project)
             window.desk.arrange_all()
-            window.show_worst_layer()
-            loop = QEventLoop()
-            QTimer.singleShot(SETTLE_MS, loop.quit)
-            loop.exec()
+            _settle()
+            # Now that the table has its size, it scrolls to where the layer is seen.
+            if layer is None:
+                window.show_worst_layer()
+            else:
+                window.show_layer(layer)
+            _settle()
             saved = window.grab().save(str(picture))
         finally:
             window.session.close_project()
@@ -104,6 +119,15 @@ def render(
             value=picture,
             hint="Check the folder and the free space.",
         )
+
+
+def _settle() -> None:
+    """Let the event loop run for `SETTLE_MS`."""
+    from PySide6.QtCore import QEventLoop, QTimer
+
+    loop = QEventLoop()
+    QTimer.singleShot(SETTLE_MS, loop.quit)
+    loop.exec()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from analysis.project import Project
 from analysis.search.problem import CostTable, table_from_project
 from analysis.version import tool_version
 from app.context import AppContext
-from app.dialogs.analyse import SETTINGS_KEY, AnalysisRequest
+from app.dialogs.analyse import EXAMPLE, SETTINGS_KEY, AnalysisRequest
 from app.dialogs.search import SearchRequest
 from app.errors import Problem
 from app.jobs import JobRunner
@@ -41,6 +41,7 @@ from quant_core.assignment import Assignment
 from quant_core.sites import Site
 
 PROJECT_SUFFIX = ".qscope"
+EXAMPLE_PREFIX = "example:"
 AUTOSAVE_MS = 30_000
 UNREADABLE = (factory.LOADER, torch_export.LOADER)
 """Kinds of models whose layers are not known before the whole is loaded."""
@@ -97,6 +98,12 @@ class Session(QObject):
             return False
         source = project.info.source
         return self._can_run.get(source, not source.endswith(".safetensors"))
+
+    @property
+    def has_example(self) -> bool:
+        """Whether the model comes with data of its own."""
+        project = self.context.project
+        return project is not None and project.info.source.startswith(EXAMPLE_PREFIX)
 
     # -- opening ---------------------------------------------------------------
 
@@ -268,11 +275,16 @@ class Session(QObject):
         """Measure the present assignment on the data of the last analysis."""
         project = self.context.project
         if project is not None:
-            job = Evaluate(project.assignment, self._data_of(project))
-            self._start(job, "Measurement")
+            with self._telling():
+                data = self._data_of(project)
+                self._start(Evaluate(project.assignment, data), "Measurement")
 
     def _data_of(self, project: Project) -> DataRequest:
-        """Return the data of the predicted error, so that both can be compared."""
+        """Return the data of the predicted error, so that both can be compared.
+
+        Raises:
+            AnalysisError: no data is known.
+        """
         run = project.latest_run("predicted_error")
         if run is not None and run.data_source:
             default = DataRequest(run.data_source)
@@ -280,7 +292,12 @@ class Session(QObject):
             length = int(run.params.get("max_length", default.max_length))
             return DataRequest(run.data_source, samples, run.seed, length)
         asked = AnalysisRequest.from_saved(self.settings.get(SETTINGS_KEY, {}))
-        source = asked.data or AnalysisRequest().data
+        source = asked.data or EXAMPLE
+        if source == EXAMPLE and not self.has_example:
+            raise AnalysisError(
+                "No data is known to measure on.",
+                hint="Run an analysis with calibration data first.",
+            )
         return DataRequest(source, asked.samples, asked.seed, asked.max_length)
 
     def search(self, request: SearchRequest) -> None:

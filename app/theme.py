@@ -111,7 +111,7 @@ DARK = Colours(
 # Low widths warm, high widths cold; neighbours differ in lightness too, so the
 # order survives colour blindness. The mark (a pyqtgraph symbol) says it again.
 _BITS: dict[int, tuple[str, str, str]] = {
-    1: ("#7f1d1d", "#fca5a5", "x"),
+    1: ("#7f1d1d", "#fca5a5", "t2"),
     2: ("#b42318", "#ff7b72", "t"),
     3: ("#c2570c", "#ff9f5a", "d"),
     4: ("#9a7200", "#f2cc4d", "s"),

@@ -9,7 +9,6 @@ from typing import Any
 
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QDialog,
     QDialogButtonBox,
@@ -29,6 +28,7 @@ from analysis.measures import DEFAULT
 from analysis.messages import FORMATS, DataRequest
 from app.settings import Settings
 from app.theme import theme
+from app.widgets.tick_box import TickBox
 from quant_core.errors import QuantError
 from quant_core.scheme import Scheme, parse_scheme
 
@@ -145,6 +145,7 @@ class AnalyseDialog(QDialog):
         settings: Where the last request is kept.
         runs_model: Whether the network itself can be run; if not, only weight
             statistics are offered.
+        has_example: Whether the model comes with data of its own.
         parent: Owner.
     """
 
@@ -153,6 +154,7 @@ class AnalyseDialog(QDialog):
         settings: Settings,
         *,
         runs_model: bool = True,
+        has_example: bool = True,
         parent: QWidget | None = None,
     ) -> None:
         """Fill the form with the last request."""
@@ -160,6 +162,7 @@ class AnalyseDialog(QDialog):
         self.setWindowTitle("Run analysis")
         self._settings = settings
         self._runs_model = runs_model
+        self._has_example = has_example
         last = AnalysisRequest.from_saved(settings.get(SETTINGS_KEY, {}))
         self._build_data(last)
         self._measures = [
@@ -195,15 +198,20 @@ class AnalyseDialog(QDialog):
         self._data = QComboBox()
         self._data.setEditable(True)
         self._data.setAccessibleName("Calibration data")
-        self._data.addItems([EXAMPLE, RANDOM])
+        self._data.addItems([EXAMPLE, RANDOM] if self._has_example else [RANDOM])
         if last.data not in (EXAMPLE, RANDOM, NONE):
             self._data.addItem(last.data)
         self._data.setMinimumContentsLength(30)
+        own = "example, " if self._has_example else ""
         self._data.setToolTip(
-            "example, random, the path of a .npz, .npy, .h5, .safetensors, .txt or "
+            f"{own}random, the path of a .npz, .npy, .h5, .safetensors, .txt or "
             ".jsonl file or of an image folder, or package.module:callable"
         )
-        self._data.setCurrentText(last.data)
+        usable = self._has_example or last.data != EXAMPLE
+        self._data.setCurrentText(last.data if usable else NONE)
+        line = self._data.lineEdit()
+        assert line is not None
+        line.setPlaceholderText("A file of texts, tokens or arrays, or random")
         self._data.currentTextChanged.connect(self._check)
         self._browse = QPushButton("&Browse…")
         self._browse.clicked.connect(self._on_browse)
@@ -283,7 +291,9 @@ class AnalyseDialog(QDialog):
         if request.measures == ("weights",):
             return ""
         if request.data == NONE:
-            return "These measures need data; weight statistics alone do not."
+            return "Choose calibration data; only weight statistics need none."
+        if request.data == EXAMPLE and not self._has_example:
+            return "Only the bundled examples come with data of their own."
         known = request.data in (EXAMPLE, RANDOM) or ":" in request.data
         if not known and not Path(request.data).expanduser().exists():
             return "There is no such file or folder."
@@ -331,8 +341,8 @@ class AnalyseDialog(QDialog):
         super().accept()
 
 
-def _tick_box(text: str, tip: str, checked: bool) -> QCheckBox:
-    box = QCheckBox(text)
+def _tick_box(text: str, tip: str, checked: bool) -> TickBox:
+    box = TickBox(text)
     box.setToolTip(tip)
     box.setChecked(checked)
     return box

@@ -28,7 +28,7 @@ COLUMNS = (
     Column(
         "bits",
         "Bits",
-        11,
+        14,
         LEFT,
         "Bits per weight of the assigned format, without scales. "
         "Keys 2 to 8 set it for all selected layers, 0 keeps the stored float.",
@@ -50,7 +50,7 @@ COLUMNS = (
     Column(
         "error",
         "Predicted error",
-        21,
+        22,
         RIGHT,
         "How far this layer alone moves the output when its weights are quantized, "
         "± standard error. Lower is better. Grey: kept in float, shown at the format "
@@ -72,7 +72,8 @@ COLUMNS = (
         "Fourth standardised moment of the weights: 3 for a normal distribution, "
         "more when a few weights are far out.",
     ),
-    Column("kind", "Kind", 11, LEFT, "What the parameter is used for."),
+    # Centred, or it would touch the number on its left.
+    Column("kind", "Kind", 12, CENTRE, "What the parameter is used for."),
     Column("shape", "Shape", 15, LEFT, "Shape of the parameter as stored."),
     Column("parameters", "Parameters", 13, RIGHT, "Number of weights."),
 )

@@ -77,6 +77,24 @@ class LevelGrid:
     note: str = ""
 
 
+def bins_and_channels(
+    data: Distribution,
+) -> tuple[tuple[str, ...], tuple[list[object], ...]]:
+    """Return titles and columns of the bins and, beside them, the channel ranges."""
+    rows = max(len(data.counts), len(data.low))
+    columns = {
+        "bin from": data.edges[:-1],
+        "bin to": data.edges[1:],
+        "count": data.counts,
+        "channel": np.arange(len(data.low)),
+        "smallest": data.low,
+        "largest": data.high,
+    }
+    # The shorter of the two tables is filled up with empty cells.
+    filled = ([*x.tolist(), *[""] * (rows - len(x))] for x in columns.values())
+    return tuple(columns), tuple(filled)
+
+
 def grid_of(
     scheme: Scheme, data: Distribution, channel: int = TYPICAL
 ) -> LevelGrid | None:

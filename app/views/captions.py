@@ -1,11 +1,17 @@
-"""The sentence under a plot's title: how many samples, against which state."""
+"""The sentences under a plot's title: what is shown, and on how much data."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
+
+from app.models.level_grid import SHARED
+from app.widgets.format import significant
 
 if TYPE_CHECKING:
     from analysis.project import RunInfo
+    from app.models.level_grid import LevelGrid
+    from quant_core.scheme import Scheme
 
 _STATUS = {
     "running": "Still running: {share:.0%} done.",
@@ -31,3 +37,15 @@ def run_caption(run: RunInfo | None, unit: str) -> str:
     share = run.done / run.total if run.total else 0.0
     note = _STATUS.get(run.status, "").format(share=share)
     return f"{text} {note}".rstrip()
+
+
+def grid_caption(scheme: Scheme, grid: LevelGrid) -> str:
+    """Return how many levels a scheme has, how far apart, and what they cost."""
+    text = f"{scheme.key}: {len(grid.levels)} levels"
+    text += f", step {significant(grid.step)}"
+    if grid.channel != SHARED:
+        low, high = map(significant, grid.steps)
+        text += f" in channel {grid.channel} ({low} to {high} over the channels)"
+    if math.isfinite(grid.zeroed):
+        text += f", {grid.zeroed:.1%} become zero, {grid.clipped:.2%} are clipped"
+    return text

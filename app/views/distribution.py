@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from PySide6.QtCore import QPointF, QSize, Qt, Slot
 from PySide6.QtWidgets import (
-    QCheckBox,
     QComboBox,
     QLabel,
     QSizePolicy,
@@ -20,15 +19,18 @@ from app.models.level_grid import (
     TYPICAL,
     Distribution,
     LevelGrid,
+    bins_and_channels,
     grid_of,
 )
 from app.theme import theme
+from app.views.captions import grid_caption
 from app.widgets.channel_plot import ChannelPlot
 from app.widgets.data_table import Table
 from app.widgets.format import significant
 from app.widgets.histogram_plot import HistogramPlot
 from app.widgets.legend import Entry
 from app.widgets.plot_panel import PlotPanel
+from app.widgets.tick_box import TickBox
 from quant_core.scheme import Scheme, parse_scheme
 
 WEIGHTS, INPUT = "weights", "activations"
@@ -80,10 +82,10 @@ class DistributionView(PlotPanel):
             "With one scale per channel: whose levels are drawn. The typical channel "
             "has the median range; a click on a channel below chooses it."
         )
-        self.log_box = QCheckBox("&Log counts", self)
+        self.log_box = TickBox("&Log counts", self)
         self.log_box.setChecked(True)
         self.log_box.setToolTip("A log axis shows the few outliers beside the many")
-        self.sort_box = QCheckBox("&Widest first", self)
+        self.sort_box = TickBox("&Widest first", self)
         self.sort_box.setToolTip("Order the channels by their largest magnitude")
         self.controls.addWidget(self.source_box)
         named = (("&Scheme", self.scheme_box), ("&Channel", self.channel_box))
@@ -286,23 +288,12 @@ class DistributionView(PlotPanel):
         elif grid is None:
             parts.append(f"{scheme.key}: too many values to draw as levels")
         else:
-            parts.append(self._grid_caption(scheme, grid))
+            parts.append(grid_caption(scheme, grid))
             noise = self._noise(scheme)
             if np.isfinite(noise):
                 parts.append(f"signal to noise {noise:.1f} dB, higher is better")
         text = " · ".join(parts) + "."
         return f"{text} {grid.note}".rstrip() if grid is not None else text
-
-    @staticmethod
-    def _grid_caption(scheme: Scheme, grid: LevelGrid) -> str:
-        text = f"{scheme.key}: {len(grid.levels)} levels"
-        text += f", step {significant(grid.step)}"
-        if grid.channel != SHARED:
-            low, high = map(significant, grid.steps)
-            text += f" in channel {grid.channel} ({low} to {high} over the channels)"
-        if np.isfinite(grid.zeroed):
-            text += f", {grid.zeroed:.1%} become zero, {grid.clipped:.2%} are clipped"
-        return text
 
     def _noise(self, scheme: Scheme) -> float:
         """Return the kept signal-to-noise ratio of the weights [dB], or NaN."""
@@ -316,7 +307,8 @@ class DistributionView(PlotPanel):
 
     def _show_legend(self, scheme: Scheme | None, grid: LevelGrid | None) -> None:
         data_brush = theme().brush("float_data", alpha=0.35)
-        entries = [Entry("as stored", "fill", theme().pen("float_data"), data_brush)]
+        stored = "weights as stored" if self.source == WEIGHTS else "values in float"
+        entries = [Entry(stored, "fill", theme().pen("float_data"), data_brush)]
         none = theme().brush("base")
         if grid is not None and scheme is not None:
             dash = theme().pen("clip", style=Qt.PenStyle.DashLine)
@@ -328,7 +320,7 @@ class DistributionView(PlotPanel):
             entries.append(Entry(ends, "line", dash, none))
         if self._data is not None and len(self._data.top_channels):
             red = theme().brush("danger")
-            entries.append(Entry("outlier channels", "t", theme().pen("danger"), red))
+            entries.append(Entry("widest channels", "t", theme().pen("danger"), red))
         self.legend.set_entries(tuple(entries))
 
     @Slot()
@@ -391,21 +383,7 @@ class DistributionView(PlotPanel):
         data = self._data
         if data is None or self.is_empty:
             return None
-        rows = max(len(data.counts), len(data.low))
-
-        def column(values: np.ndarray) -> list[object]:
-            return [*values.tolist(), *[""] * (rows - len(values))]
-
-        titles = ("bin from", "bin to", "count", "channel", "smallest", "largest")
-        columns = (
-            data.edges[:-1],
-            data.edges[1:],
-            data.counts,
-            np.arange(len(data.low)),
-            data.low,
-            data.high,
-        )
-        return Table(titles, tuple(column(values) for values in columns))
+        return Table(*bins_and_channels(data))
 
     def sizeHint(self) -> QSize:
         """Return a size at which both plots can be read."""

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from numpy.typing import NDArray
 from PySide6.QtCore import QPointF, Qt, Slot
 from PySide6.QtGui import QBrush, QKeyEvent, QPen
 from PySide6.QtWidgets import QComboBox, QLabel, QWidget
 
 from app.context import AppContext
+from app.models.error_table import columns_of, titles_and_columns, worst_first
 from app.theme import theme
 from app.views.captions import run_caption
 from app.widgets.cell_map import LOCKED_FILL, MARK_FILL, MARK_INK, Marks
@@ -185,8 +185,7 @@ class HeatmapView(PlotPanel):
         if self.order_box.currentIndex() == 0:
             self._order = np.arange(len(values))
         else:
-            by = values[:, column] if column >= 0 else _row_maximum(values)
-            self._order = np.argsort(np.where(np.isnan(by), np.inf, -by), kind="stable")
+            self._order = worst_first(values, column if column >= 0 else None)
         self._place = np.empty_like(self._order)
         self._place[self._order] = np.arange(len(self._order))
 
@@ -215,12 +214,7 @@ class HeatmapView(PlotPanel):
         project = self._context.project
         assert project is not None
         assignment, selection = project.assignment, self._context.selection
-        columns = {None: 0} | {key: i + 1 for i, key in enumerate(self._keys)}
-        column_of = np.array(
-            [columns.get(s if s is None else s.key, -1) for s in assignment.palette],
-            dtype=np.int16,
-        )
-        chosen = column_of[assignment.weight]
+        chosen = columns_of(assignment, self._keys)
         selected = np.zeros(len(self._names), dtype=bool)
         selected[selection.layers] = True
         current = selection.current
@@ -398,16 +392,9 @@ class HeatmapView(PlotPanel):
         """Return layers in the order shown, with values and standard errors."""
         if self.is_empty or not self._names:
             return None
-        unit = f" [{self._unit}]" if self._unit else ""
-        titles, columns = ["layer"], [[self._names[i] for i in self._order]]
-        for i, key in enumerate(self._keys, start=1):
-            titles += [f"{key}{unit}", f"{key} standard error{unit}"]
-            for source in (self._values, self._stderrs):
-                columns.append(source[self._order, i].tolist())
-        return Table(tuple(titles), tuple(columns))
-
-
-def _row_maximum(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the largest value of each row, NaN where a row has none."""
-    filled = np.where(np.isnan(values), -np.inf, values).max(axis=1)
-    return np.where(np.isneginf(filled), np.nan, filled)
+        order = self._order
+        values, stderrs = (x[order, 1:] for x in (self._values, self._stderrs))
+        names = [self._names[i] for i in order]
+        return Table(
+            *titles_and_columns(names, self._keys, values, stderrs, self._unit)
+        )

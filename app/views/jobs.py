@@ -66,6 +66,8 @@ class JobStrip(QWidget):
         layout.addWidget(self.text, 3)
         layout.addWidget(self.bar, 1)
         layout.addWidget(self.cancel)
+        # A line that grows with its button would push the panels about.
+        self.setMinimumHeight(self.cancel.sizeHint().height())
         runner.stateChanged.connect(self.show_state)
         self.show_state(runner.state)
 

@@ -40,6 +40,8 @@ from quant_core.scheme import Scheme, parse_scheme
 Index = QModelIndex | QPersistentModelIndex
 ASSIGNED = "assigned bits"
 STREAM_MS = 200
+WIDEST_NAME = 40
+"""Width up to which the names get as much room as they need [digits]."""
 HEADER_KEY = "layers/header"
 FILTER_HELP = (
     "Words are looked for in the layer names; * and ? match whole names.\n"
@@ -123,9 +125,11 @@ class LayerTableView(QWidget):
         table.setItemDelegateForColumn(KEYS.index("locked"), self._lock)
         table.setItemDelegateForColumn(KEYS.index("error"), self._bar)
         header = table.horizontalHeader()
+        self._keeps_widths = False
         if self._settings is not None:
             state = self._settings.bytes(HEADER_KEY)
-            if not state.isEmpty():
+            self._keeps_widths = not state.isEmpty()
+            if self._keeps_widths:
                 header.restoreState(state)
                 table.clear_sort()
 
@@ -156,6 +160,9 @@ class LayerTableView(QWidget):
         self.model.set_layers(LayerData(self._context.project))
         self.model.layers.show_at(shown if shown in self.model.layers.formats else None)
         self._stale.clear()
+        if self.model.layers.names and not self._keeps_widths:
+            longest = max(self.model.layers.names, key=len)
+            self.table.fit_column(KEYS.index("name"), longest, WIDEST_NAME)
         self._fill_at()
         self._say_count()
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QPointF, Qt, QTimer, Slot
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QCheckBox, QWidget
+from PySide6.QtWidgets import QWidget
 
 from app.context import AppContext
 from app.models.trade_off import Candidate, Offer, current_choice, offer_of, state_key
@@ -19,7 +19,9 @@ from app.widgets.format import significant, with_error
 from app.widgets.format import size as size_text
 from app.widgets.legend import Entry
 from app.widgets.plot_panel import PlotPanel
-from app.widgets.trade_off_plot import KEPT, NOW, SUM, Present, Spot, TradeOffPlot
+from app.widgets.tick_box import TickBox
+from app.widgets.trade_off_plot import KEPT, MEASURED, NOW, SUM, TradeOffPlot
+from app.widgets.trade_off_points import Measured, Present, Spot
 from quant_core.errors import QuantError
 
 MEASURE = "predicted_error"
@@ -40,13 +42,14 @@ class TradeOffView(PlotPanel):
         self._unit = ""
         self._cursor = -1
         self._must_fit = True
+        self._measured: Measured | None = None
         self._seconds = 0.0
         self._renewal = QTimer(self)
         self._renewal.setSingleShot(True)
         self._renewal.timeout.connect(self._on_change)
         self.plot = TradeOffPlot("Size of the weights against predicted error")
         self.body.addWidget(self.plot, 1)
-        self.names_box = QCheckBox("&Names", self)
+        self.names_box = TickBox("&Names", self)
         self.names_box.setChecked(True)
         self.names_box.setToolTip("Write the name of a format beside its point")
         self.controls.addWidget(self.names_box)
@@ -67,6 +70,7 @@ class TradeOffView(PlotPanel):
     @Slot()
     def _on_project(self) -> None:
         self._must_fit = True
+        self._measured = None
         self._cursor = -1
         self._seconds = 0.0
         self.invalidate("all")
@@ -98,9 +102,11 @@ class TradeOffView(PlotPanel):
             if self._read():
                 self._show_offer()
                 self._show_now()
+                self._show_legend()
                 if self._must_fit:
                     self._must_fit = False
                     self.fit()
+                self.plot.keep_fitting()
             return
         project, offer = self._context.project, self._offer
         if project is None or offer is None:
@@ -134,13 +140,19 @@ class TradeOffView(PlotPanel):
         self._seconds = time.perf_counter() - start
         run = project.latest_run(MEASURE)
         self._unit = run.unit if run is not None else ""
-        self.set_subtitle(
-            "Line and marks add up the layers' own errors; the cross-hair is the "
-            "present assignment, interactions between layers included. "
-            + run_caption(run, self._unit)
-        )
         self.show_plot()
         return True
+
+    def _show_caption(self, *, interacts: bool) -> None:
+        project = self._context.project
+        assert project is not None
+        text = "Line, marks and cross-hair add up the layers' own errors; "
+        text += "what interactions between layers add is not known. "
+        if interacts:
+            text = "Line and marks add up the layers' own errors; the cross-hair is "
+            text += "the present assignment, interactions between layers included. "
+        caption = run_caption(project.latest_run(MEASURE), self._unit)
+        self.set_subtitle(text + caption)
 
     # -- drawing -------------------------------------------------------------------
 
@@ -169,7 +181,6 @@ class TradeOffView(PlotPanel):
         ]
         self.plot.set_points(sizes, offer.front.cost, tuple(spots))
         self._cursor = min(self._cursor, len(sizes) - 1)
-        self._show_legend(offer)
         self.set_summary(
             f"{len(sizes):,} best trade-offs, from {size_text(float(sizes[0]))} with "
             f"error {significant(float(offer.front.cost[0]))} {self._unit} to "
@@ -197,8 +208,16 @@ class TradeOffView(PlotPanel):
                 alone = float(own[np.isfinite(own)].sum())
                 present = Present(project.totals.bytes, alone, float("nan"), alone)
         self.plot.set_now(present)
+        score = project.measured
+        if score is not None and score["unit"] == self._unit:
+            size, error = project.totals.bytes, float(score["value"])
+            self._measured = Measured(size, error, float(score["stderr"]))
+        self.plot.set_measured(self._measured)
+        self._show_caption(interacts=prediction is not None)
 
-    def _show_legend(self, offer: Offer) -> None:
+    def _show_legend(self) -> None:
+        offer = self._offer
+        assert offer is not None
         base, clear = theme().brush("base"), theme().brush("current", alpha=0.15)
         now = theme().pen("current", width=2)
         entries = [
@@ -206,6 +225,9 @@ class TradeOffView(PlotPanel):
             Entry("now, layers added up", SUM, theme().pen("current"), base),
             Entry("best trade-offs", "line", theme().pen("front", width=2), base),
         ]
+        if self._measured is not None:
+            text = theme().pen("base"), theme().brush("text")
+            entries.append(Entry("last measured", MEASURED, *text))
         for bits in sorted({c.bits_per_value or 0.0 for c in offer.uniform}):
             colour = theme().bit_colour(bits)
             mark, pen = theme().bit_mark(bits), pg.mkPen(colour)

@@ -89,8 +89,9 @@ class BitsDelegate(QStyledItemDelegate):
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         radius = chip.height() / 4
+        selected = bool(cell.state & QStyle.StateFlag.State_Selected)
         if bits is None:
-            painter.setPen(QPen(fill, 1))
+            painter.setPen(QPen(colour if selected else fill, 1))
             painter.drawRoundedRect(chip.adjusted(0, 0, -1, -1), radius, radius)
         else:
             painter.setPen(Qt.PenStyle.NoPen)
@@ -98,7 +99,7 @@ class BitsDelegate(QStyledItemDelegate):
             painter.drawRoundedRect(chip, radius, radius)
             painter.setPen(theme().colour("base"))
             painter.drawText(chip, Qt.AlignmentFlag.AlignCenter, f"{bits:g}")
-        muted = bits is None and not cell.state & QStyle.StateFlag.State_Selected
+        muted = bits is None and not selected
         painter.setPen(theme().colour("muted") if muted else colour)
         rest = QRect(cell.rect)
         rest.setLeft(chip.right() + gap)
@@ -207,7 +208,8 @@ class BarDelegate(QStyledItemDelegate):
         room = cell.rect.adjusted(theme().em(0.3), 0, -theme().em(0.3), 0)
         painter.save()
         if bar is not None:
-            self._bar(painter, room, bar)
+            selected = bool(cell.state & QStyle.StateFlag.State_Selected)
+            self._bar(painter, room, bar, colour if selected else None)
         painter.setPen(colour)
         painter.drawText(
             room,
@@ -217,15 +219,21 @@ class BarDelegate(QStyledItemDelegate):
         painter.restore()
 
     @staticmethod
-    def _bar(painter: QPainter, room: QRect, bar: tuple[float, float, float]) -> None:
+    def _bar(
+        painter: QPainter,
+        room: QRect,
+        bar: tuple[float, float, float],
+        ink: QColor | None,
+    ) -> None:
+        """Draw value and error bar; `ink` replaces the colours on a selected row."""
         value, low, high = (room.left() + share * room.width() for share in bar)
         thick = max(2, room.height() // 10)
-        bottom = room.bottom() - thick
-        fill = theme().colour("float_data")
+        bottom = room.bottom() - 2 * thick
+        fill = ink or theme().colour("float_data")
         painter.fillRect(
             QRectF(room.left(), bottom, max(1.0, value - room.left()), thick), fill
         )
-        painter.setPen(QPen(theme().colour("quantized"), 1))
+        painter.setPen(QPen(ink or theme().colour("quantized"), 1))
         middle = bottom + thick / 2
         painter.drawLine(int(low), int(middle), int(high), int(middle))
         for end in (low, high):

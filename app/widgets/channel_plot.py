@@ -40,10 +40,10 @@ class ChannelPlot(Plot):
         self.box.setMouseEnabled(x=True, y=False)
         self.box.sigXRangeChanged.connect(self._draw_bars)
         self.box.sigResized.connect(self._draw_bars)
+        self.axis("bottom").is_whole = True
         self.fitRequested.connect(self.fit)
         self.apply_theme()
 
-    @Slot()
     def apply_theme(self) -> None:
         """Take the colours of the theme."""
         super().apply_theme()

@@ -7,7 +7,7 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QLineEdit, QSizePolicy, QWidget
 
 from app.theme import theme
-from app.widgets.format import integer
+from app.widgets.format import count, integer
 
 DELAY_MS = 120
 
@@ -67,7 +67,9 @@ class FilterBox(QWidget):
         self._mistake = ""
         few = shown != total
         self._label.setText(
-            f"{integer(shown)} of {integer(total)}" if few else integer(total)
+            f"{integer(shown)} of {count(total, 'layer')}"
+            if few
+            else count(total, "layer")
         )
         self._label.setAccessibleName(f"{shown} of {total} layers shown")
         self._paint_state()

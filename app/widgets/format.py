@@ -40,7 +40,9 @@ def significant(number: float, digits: int = 3) -> str:
         return DASH
     if number == 0:
         return "0"
-    if not 1e-3 <= abs(number) < 1e5:
+    if 1e3 <= abs(number) < 1e5:
+        return f"{number:,.0f}"
+    if not 1e-3 <= abs(number) < 1e3:
         mantissa, _, power = f"{number:.{digits - 1}e}".partition("e")
         return f"{mantissa}e{int(power)}"
     return f"{number:#.{digits}g}".rstrip(".")

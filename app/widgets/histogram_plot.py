@@ -30,14 +30,7 @@ class HistogramPlot(Plot):
         self._curve = pg.PlotCurveItem()
         self._lines = pg.PlotCurveItem(connect="pairs")
         self._ends = tuple(
-            pg.InfiniteLine(
-                angle=90,
-                movable=False,
-                label="",
-                labelOpts={"position": position},
-            )
-            # At two heights: with few levels the two lines are close together.
-            for position in (0.95, 0.86)
+            pg.InfiniteLine(angle=90, movable=False, label="") for _ in range(2)
         )
         self._outside = tuple(
             pg.LinearRegionItem(movable=False, pen=pg.mkPen(None)) for _ in range(2)
@@ -57,7 +50,6 @@ class HistogramPlot(Plot):
         self.fitRequested.connect(self.fit)
         self.apply_theme()
 
-    @Slot()
     def apply_theme(self) -> None:
         """Take the colours of the theme."""
         super().apply_theme()
@@ -177,8 +169,12 @@ class HistogramPlot(Plot):
         low, high = self.box.viewRange()[0]
         first, last = self._ends
         rooms = (first.value() - low) * pixels, (high - last.value()) * pixels
-        for line, room, outward in zip(self._ends, rooms, (1.0, 0.0), strict=True):
-            fits = room > line.label.boundingRect().width()
+        for which, line in enumerate(self._ends):
+            outward, area = 1.0 - which, line.label.boundingRect()
+            fits = rooms[which] > area.width()
+            # One below the other: with few levels the two lines are close together.
+            down = (0.5 + which) * area.height() / max(self.box.height(), 1.0)
+            line.label.setPosition(max(0.0, 1.0 - down))
             anchor = (outward if fits else 1.0 - outward, 0.5)
             line.label.anchors = [anchor, anchor]
             line.label.updatePosition()

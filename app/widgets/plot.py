@@ -98,13 +98,19 @@ class LogScale:
 
 
 class PlotAxis(pg.AxisItem):
-    """An axis with a title, a unit, plain numbers and readable decades."""
+    """An axis with a title, a unit, plain numbers and readable decades.
+
+    Attributes:
+        scale_log: How values become coordinates; None on a linear axis.
+        is_whole: Whether only whole numbers mean something, as those of channels.
+    """
 
     def __init__(self, side: Side) -> None:
         """Make a linear axis; `set_scale` makes it logarithmic."""
         super().__init__(orientation=side)
         self.enableAutoSIPrefix(False)
         self.scale_log: LogScale | None = None
+        self.is_whole = False
         self._minor_texts = False
 
     def set_title(self, title: str, unit: str = "") -> None:
@@ -124,14 +130,16 @@ class PlotAxis(pg.AxisItem):
     ) -> list[tuple[float, Any]]:
         """Return decades, and steps within them where there is room."""
         if self.scale_log is None:
-            return super().tickValues(minVal, maxVal, size)
+            ticks = super().tickValues(minVal, maxVal, size)
+            return [t for t in ticks if t[0] >= 1] if self.is_whole else ticks
         low, high = sorted((minVal, maxVal))
         floor = self.scale_log.floor
         room = max(2.0, size / theme().line(2.5))
         if high - low < NARROW:
             return [(0.1, self._narrow(low, high))]
         step = max(1, math.ceil((high - low) / room))
-        first = math.ceil(max(low, floor + 1) / step) * step
+        # The floor need not be a decade: all whole exponents above it are.
+        first = math.ceil(max(low, math.floor(floor) + 1) / step) * step
         majors = [float(v) for v in range(int(first), math.floor(high) + 1, step)]
         if low <= floor <= high:
             majors.insert(0, floor)
@@ -240,14 +248,14 @@ class Plot(pg.PlotWidget):
         self._range = self.box.viewRange()
         self.box.sigRangeChangedManually.connect(self._settle_later)
         self.scene().sigMouseClicked.connect(self._on_click)
-        theme().themeChanged.connect(self.apply_theme)
+        theme().themeChanged.connect(self._on_theme)
         # Not the override of a subclass: its items do not exist yet.
         Plot.apply_theme(self)
 
     def close(self) -> None:
         """Let go of the theme too: pyqtgraph takes its closed plots apart."""
         if self.plotItem is not None:
-            theme().themeChanged.disconnect(self.apply_theme)
+            theme().themeChanged.disconnect(self._on_theme)
             for timer in (self._frame, self._settle):
                 timer.stop()
             super().close()
@@ -274,6 +282,11 @@ class Plot(pg.PlotWidget):
     # -- look ----------------------------------------------------------------------
 
     @Slot()
+    def _on_theme(self) -> None:
+        # Qt lets go of a slot with its object only if no subclass overrides it, so
+        # what is connected is this one and not `apply_theme`.
+        self.apply_theme()
+
     def apply_theme(self) -> None:
         """Take the colours of the theme; pyqtgraph ignores the palette."""
         self.setBackground(theme().colour("base"))

@@ -72,6 +72,12 @@ class RowTable(QTableView):
         self.clear_sort()
         self.setSortingEnabled(True)
 
+    def fit_column(self, column: int, text: str, most: float) -> None:
+        """Make a column wide enough for a text, up to `most` digits."""
+        margin = theme().em(2)
+        width = self.fontMetrics().horizontalAdvance(text) + margin
+        self.setColumnWidth(column, min(width, theme().em(most)))
+
     def clear_sort(self) -> None:
         """Show the order of the model."""
         header = self.horizontalHeader()
@@ -94,8 +100,11 @@ class RowTable(QTableView):
         """
         model, chosen = self.model(), QItemSelection()
         last = model.columnCount() - 1
+        # Unlike `index` it does not ask for the size of the model each time, which for
+        # thousands of ranges is most of the work.
+        cell = model.createIndex
         for top, bottom in ranges:
-            chosen.select(model.index(top, 0), model.index(bottom, last))
+            chosen.select(cell(top, 0), cell(bottom, last))
         selection = self.selectionModel()
         selection.select(chosen, Flag.ClearAndSelect)
         if current >= 0:

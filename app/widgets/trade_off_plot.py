@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
@@ -12,7 +10,9 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QWidget
 
 from app.theme import theme
+from app.widgets.name_places import find_places
 from app.widgets.plot import LogScale, Plot, PlotAxis, power_of_ten
+from app.widgets.trade_off_points import Measured, Present, Spot
 
 REACH = 14.0
 """How near [pixels] a click must be to a point."""
@@ -22,59 +22,8 @@ MANY = 2000
 """The front is thinned to so many visible points: more share pixels."""
 NOTICEABLE = 0.02
 """Relative interaction from which the sum over layers is drawn beside the point."""
-NOW, SUM, KEPT = "crosshair", "o", "+"
+NOW, SUM, KEPT, MEASURED = "crosshair", "o", "+", "x"
 """Marks that are no mark of a bit width."""
-
-# Anchor of a name and its distance from the point [pixels], best place first.
-_NEAR = (
-    (0.0, 0.5, 10.0, 0.0),
-    (1.0, 0.5, -10.0, 0.0),
-    (0.5, 1.0, 0.0, -8.0),
-    (0.5, 0.0, 0.0, 8.0),
-)
-_FAR = tuple(
-    (0.0 if side > 0 else 1.0, 0.5, side * 9.0, step)
-    for step in (-18.0, 18.0, -34.0, 34.0)
-    for side in (1, -1)
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A single point.
-
-    Attributes:
-        name: Written beside it.
-        size: Size [bytes].
-        error: Error, in the unit of the plot.
-        stderr: Standard error of `error`, NaN for none.
-        symbol: pyqtgraph symbol.
-        colour: Colour of the mark.
-    """
-
-    name: str
-    size: float
-    error: float
-    stderr: float
-    symbol: str
-    colour: QColor
-
-
-@dataclass(frozen=True, slots=True)
-class Present:
-    """The present assignment.
-
-    Attributes:
-        size: Size [bytes].
-        error: Error with interactions.
-        stderr: Standard error of `error`, NaN when not known.
-        alone: Sum of the layers' own errors.
-    """
-
-    size: float
-    error: float
-    stderr: float
-    alone: float
 
 
 class TradeOffPlot(Plot):
@@ -91,7 +40,9 @@ class TradeOffPlot(Plot):
         self._front = 0
         self._spots: tuple[Spot, ...] = ()
         self._now: Present | None = None
+        self._run: Measured | None = None
         self._names_shown = True
+        self._is_adjusted = False
         self._line = pg.PlotCurveItem()
         self._dots = pg.ScatterPlotItem(symbol="o", size=6)
         self._bars = pg.ErrorBarItem()
@@ -99,14 +50,15 @@ class TradeOffPlot(Plot):
         self._link = pg.PlotCurveItem()
         self._sum = pg.ScatterPlotItem(symbol=SUM, size=11)
         self._point = pg.ScatterPlotItem(symbol=NOW, size=20)
+        self._measured = pg.ScatterPlotItem(symbol=MEASURED, size=12)
         self._hit = pg.ScatterPlotItem(symbol="o", size=20)
         self._leaders = pg.PlotCurveItem(connect="pairs")
         self._texts: list[pg.TextItem] = []
         # The grid of pyqtgraph draws every small tick across, ten times slower.
         self._grid = pg.PlotCurveItem(connect="pairs")
         below = (self._grid, self._line, self._dots, self._leaders, self._bars)
-        above = (self._marks, self._link, self._sum, self._point, self._hit)
-        for depth, item in enumerate((*below, *above)):
+        above = (self._marks, self._link, self._sum, self._point)
+        for depth, item in enumerate((*below, *above, self._measured, self._hit)):
             item.setZValue(1 + depth)
             self.addItem(item, ignoreBounds=True)
         self._later = QTimer(self)
@@ -115,10 +67,10 @@ class TradeOffPlot(Plot):
         self._later.timeout.connect(self._draw_visible)
         self.box.sigRangeChanged.connect(self._on_range)
         self.box.sigResized.connect(self._on_range)
+        self.box.sigRangeChangedManually.connect(self._on_adjusted)
         self.fitRequested.connect(self.fit)
         self.apply_theme()
 
-    @Slot()
     def apply_theme(self) -> None:
         """Take the colours of the theme; the caller gives spots anew."""
         super().apply_theme()
@@ -133,6 +85,8 @@ class TradeOffPlot(Plot):
         self._sum.setPen(theme().pen("current", width=1.5))
         self._sum.setBrush(theme().brush("base"))
         self._link.setPen(theme().pen("current", style=Qt.PenStyle.DotLine))
+        self._measured.setPen(theme().pen("base"))
+        self._measured.setBrush(theme().brush("text"))
         self._hit.setPen(theme().pen("accent", width=2))
         self._hit.setBrush(QColor(0, 0, 0, 0))
 
@@ -214,6 +168,16 @@ class TradeOffPlot(Plot):
         self._link.setData(x if apart else [], y if apart else [])
         self._later.start()
 
+    def set_measured(self, measured: Measured | None) -> None:
+        """Show what was measured, or nothing."""
+        self._run = measured
+        places = [] if measured is None else [(measured.size, measured.error)]
+        self._measured.setData(
+            [size / self.per_unit for size, _ in places],
+            [float(self._scale.to_view(error)) for _, error in places],
+        )
+        self._later.start()
+
     def set_names_shown(self, shown: bool) -> None:
         """Write names beside spots, or not."""
         self._names_shown = shown
@@ -233,13 +197,29 @@ class TradeOffPlot(Plot):
         """The present assignment as drawn."""
         return self._now
 
+    @property
+    def measured(self) -> Measured | None:
+        """The measured error as drawn."""
+        return self._run
+
+    @Slot()
+    def _on_adjusted(self, *_: object) -> None:
+        self._is_adjusted = True
+
+    def keep_fitting(self) -> None:
+        """Show all points, unless a person has chosen what to look at."""
+        if not self._is_adjusted:
+            self.fit()
+
     @Slot()
     def fit(self) -> None:
         """Show all points."""
+        self._is_adjusted = False
         x, y = self._x.tolist(), self._y.tolist()
-        if self._now is not None:
-            x.append(self._now.size / self.per_unit)
-            y.append(float(self._scale.to_view(self._now.error)))
+        for single in (self._now, self._run):
+            if single is not None:
+                x.append(single.size / self.per_unit)
+                y.append(float(self._scale.to_view(single.error)))
         if not x:
             return
         wide, tall = max(x) - min(x) or 1.0, max(y) - min(y) or 1.0
@@ -291,8 +271,9 @@ class TradeOffPlot(Plot):
     def _draw_bars(self) -> None:
         """Draw error bars; on a log axis their two halves differ."""
         rows = [(s.size, s.error, s.stderr) for s in self._spots]
-        if self._now is not None:
-            rows.append((self._now.size, self._now.error, self._now.stderr))
+        for single in (self._now, self._run):
+            if single is not None:
+                rows.append((single.size, single.error, single.stderr))
         rows = [row for row in rows if row[1] > 0 and np.isfinite(row[2])]
         self._bars.setVisible(bool(rows))
         if not rows:
@@ -310,33 +291,25 @@ class TradeOffPlot(Plot):
         """Put each name where it covers neither a point nor another name."""
         points = self._pixels(self._x[self._front :], self._y[self._front :])
         taken = [QRectF(x - 6, y - 6, 12, 12) for x, y in points]
-        if self._now is not None:
-            y = self._scale.to_view([self._now.error])
-            x = np.array([self._now.size / self.per_unit])
-            px, py = self._pixels(x, y)[0]
-            taken.append(QRectF(px - 11, py - 11, 22, 22))
+        for single, reach in ((self._now, 11.0), (self._run, 7.0)):
+            if single is not None:
+                y = self._scale.to_view([single.error])
+                px, py = self._pixels(np.array([single.size / self.per_unit]), y)[0]
+                taken.append(QRectF(px - reach, py - reach, 2 * reach, 2 * reach))
+        sizes = [text.boundingRect().size() for text in self._texts]
+        line = self._pixels(self._x[: self._front], self._y[: self._front])
+        places = find_places(points, sizes, taken, self.box.size(), line)
         leaders: list[QPointF] = []
-        whole = QRectF(0, 0, self.box.width(), self.box.height())
-        for text, (px, py) in zip(self._texts, points, strict=True):
-            size = text.boundingRect().size()
-            text.setVisible(False)
-            for ax, ay, dx, dy in (*_NEAR, *_FAR) if self._names_shown else ():
-                left = px + dx - ax * size.width()
-                top = py + dy - ay * size.height()
-                place = QRectF(left, top, size.width(), size.height())
-                # A text item has a margin all round.
-                place.adjust(3, 4, -3, -4)
-                inside = whole.contains(place)
-                if not inside or any(place.intersects(other) for other in taken):
-                    continue
-                taken.append(place)
-                text.setAnchor((ax, ay))
-                text.setPos(self.box.mapToView(QPointF(px + dx, py + dy)))
-                text.setVisible(True)
-                if abs(dy) > size.height():
-                    ends = QPointF(px, py), QPointF(px + dx, py + dy)
-                    leaders += [self.box.mapToView(end) for end in ends]
-                break
+        for text, place, (px, py) in zip(self._texts, places, points, strict=True):
+            text.setVisible(place is not None and self._names_shown)
+            if place is None or not self._names_shown:
+                continue
+            dx, dy = place.offset
+            text.setAnchor(place.anchor)
+            text.setPos(self.box.mapToView(QPointF(px + dx, py + dy)))
+            if place.is_far:
+                ends = QPointF(px, py), QPointF(px + dx, py + dy)
+                leaders += [self.box.mapToView(end) for end in ends]
         self._leaders.setData(
             np.array([p.x() for p in leaders]), np.array([p.y() for p in leaders])
         )

@@ -97,14 +97,24 @@ def timed(view, qapp, capsys) -> Callable[[str, Callable[[], object]], None]:
 def test_sort(view, timed, key):
     view.model.layers.natural_rank()
     column = KEYS.index(key)
-    view.table.sortByColumn(column, Qt.SortOrder.AscendingOrder)
-    timed(key, lambda: view.table.sortByColumn(column, Qt.SortOrder.DescendingOrder))
+    view.table.horizontalHeader().setSortIndicator(column, Qt.SortOrder.AscendingOrder)
+    timed(
+        key,
+        lambda: view.table.horizontalHeader().setSortIndicator(
+            column, Qt.SortOrder.DescendingOrder
+        ),
+    )
 
 
 def test_sort_with_scattered_selection(view, context, timed):
     context.selection.set(np.arange(0, LAYERS, 12))
     column = KEYS.index("error")
-    timed("sort", lambda: view.table.sortByColumn(column, Qt.SortOrder.DescendingOrder))
+    timed(
+        "sort",
+        lambda: view.table.horizontalHeader().setSortIndicator(
+            column, Qt.SortOrder.DescendingOrder
+        ),
+    )
     assert len(view.table.selected_rows()) == LAYERS // 12
 
 

@@ -237,7 +237,7 @@ def test_inputs_name_their_outlier_channels(view, project):
     assert text.startswith("channel 33")
     assert "rank 1" in text
     assert view.channels._names[0].textItem.toPlainText() == "33"
-    assert "outlier channels" in [entry.text for entry in view.legend.entries]
+    assert "widest channels" in [entry.text for entry in view.legend.entries]
     project.set_input([LAYER], parse_scheme("uint8/tensor"))
     settle()
     assert len(view.histogram.levels) == 256

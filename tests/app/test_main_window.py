@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from analysis.errors import AnalysisError
 from analysis.messages import Ended, Finished, Found, Opened, Progress, Started
 from analysis.method import Row, Update
 from analysis.project import Project
@@ -44,9 +45,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def own_theme(qapp, monkeypatch) -> Iterator[None]:
-    """Give every test a theme that no window of an earlier test listens to."""
-    monkeypatch.setattr("app.theme._theme", None)
+def system_theme(qapp) -> Iterator[None]:
     yield
     theme().set_mode("system")
 
@@ -222,7 +221,7 @@ def test_an_analysis_streams_into_the_table(window, client, qtbot):
     client.say(Opened(info, can_run=True, task="kl"))
     qtbot.waitUntil(lambda: window.layers.model.rowCount() == 6, timeout=1000)
     client.source = info.source
-    window.commander.ask.analysis = lambda _: AnalysisRequest(measures=("weights",))
+    window.commander.ask.analysis = lambda *_: AnalysisRequest(measures=("weights",))
     run(window, "analyse")
     assert client.asked[-1][1].measures == ("weights",)
     assert window.actions_["cancel"].isEnabled()
@@ -241,6 +240,33 @@ def test_an_analysis_streams_into_the_table(window, client, qtbot):
     assert project.latest_run("weights").status == "cancelled"
     assert np.isfinite(project.values("weights", "int4", "sqnr")).sum() == 4
     assert project.dirty
+
+
+def test_totals_are_back_when_a_project_is_opened_again(window, project_file):
+    for _ in range(2):
+        window.session.open(str(project_file))
+        assert window._totals_bar.isVisible()
+        run(window, "close")
+        assert not window._totals_bar.isVisible()
+
+
+def test_measuring_without_known_data_says_what_to_do(window, project_file):
+    window.session._adopt(Project.create(model_info(6)))
+    run(window, "evaluate")
+    assert "No data is known" in window.problems[-1].report()
+
+
+def test_the_worst_layer_is_one_that_makes_an_error(window, qtbot, project_file):
+    window.session.open(str(project_file))
+    window.context.set_weight([7], Scheme("int8"))
+    data = window.layers.model.layers
+    qtbot.waitUntil(lambda: not data.is_reference[7], timeout=1000)
+    window.show_worst_layer()
+    assert window.context.selection.current in (6, 7, 8)
+    window.show_layer("layers.2.up")
+    assert window.context.selection.current == 16
+    with pytest.raises(AnalysisError, match=r"Did you mean layers\.2\.up"):
+        window.show_layer("layers.2.upp")
 
 
 def test_a_search_is_one_undo_step(window, client, qtbot, project_file):

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QPointF, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, QPointF, Qt
 from PySide6.QtGui import QColor, QGuiApplication, QImage
 from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QApplication
@@ -19,6 +19,7 @@ from app.theme import theme
 from app.widgets.cell_map import level_for, max_pyramid
 from app.widgets.color_bar import ColorBar, decades
 from app.widgets.data_table import Table, TableDialog, TableModel
+from app.widgets.histogram_plot import LOG, HistogramPlot
 from app.widgets.legend import Entry, Legend
 from app.widgets.name_axis import NameAxis
 from app.widgets.plot import LogScale, Plot, PlotAxis, number
@@ -161,6 +162,33 @@ def test_names_fit_and_are_thinned(qapp):
     ((step, places),) = axis.tickValues(10, 20, 600)
     assert (step, places[0], len(places)) == (1.0, 10.5, 10)
     assert axis.tickValues(5, 5, 0) == []
+
+
+def test_a_deleted_plot_no_longer_follows_the_theme(qapp, light):
+    plot = HistogramPlot("counts")
+    plot.close()
+    plot.deleteLater()
+    shown = HistogramPlot("counts")
+    shown.deleteLater()
+    del plot, shown
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    # An exception in a slot fails the test.
+    theme().set_mode("dark")
+
+
+def test_one_is_named_on_an_axis_of_counts(qapp):
+    axis = PlotAxis("left")
+    axis.set_scale(LOG)
+    ticks = axis.tickValues(-0.6, 2.2, 200)
+    assert axis.tickStrings(ticks[0][1], 1.0, 1.0) == ["0", "1", "10", "100"]
+
+
+def test_an_axis_of_channels_has_no_halves(qapp):
+    axis = PlotAxis("bottom")
+    axis.is_whole = True
+    for step, places in axis.tickValues(-0.5, 1.5, 600):
+        assert step >= 1
+        assert all(float(place).is_integer() for place in places)
 
 
 def test_column_names_are_cut_at_slashes(qapp):

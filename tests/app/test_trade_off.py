@@ -264,3 +264,46 @@ def test_both_themes_draw_and_the_table_has_all_points(view, context):
     table = view.table()
     assert table.rows == len(view._offer.front) + len(helpers.FORMATS)
     assert table.titles[1] == "size [bytes]"
+
+
+def test_a_measured_error_stays_as_a_mark_while_bits_change(view, context):
+    project = open_(context, helpers.analysed(36))
+    assert view.plot.measured is None
+    context.set_weight([3], parse_scheme("int4"))
+    measured, size = project.assignment, project.totals.bytes
+    unit = project.latest_run("predicted_error").unit
+    project.record_measured(measured, 0.02, 0.001, unit, 32)
+    settle()
+    mark = view.plot.measured
+    assert (mark.size, mark.error, mark.stderr) == (size, 0.02, 0.001)
+    assert "last measured" in [entry.text for entry in view.legend.entries]
+    context.set_weight([4], parse_scheme("int2"))
+    settle()
+    assert view.plot.measured == mark
+    assert view.plot.present.size < size
+    open_(context, helpers.analysed(12))
+    assert view.plot.measured is None
+
+
+def test_interactions_are_claimed_only_when_they_are_known(view, context):
+    open_(context, analysed(12))
+    assert context.project.prediction is None
+    assert "interactions between layers add is not known" in view.subtitle
+    open_(context, helpers.analysed(36))
+    assert "interactions between layers included" in view.subtitle
+
+
+def test_all_points_stay_in_view_until_a_person_zooms(view, context):
+    project = open_(context, helpers.analysed(36))
+    whole = view.plot.box.viewRange()
+    context.set_weight([0, 3, 9], parse_scheme("int2"))
+    context.set_locked([0, 3, 9], True)
+    settle()
+    assert view.plot.box.viewRange() != whole
+    view.plot.box.sigRangeChangedManually.emit([True, True])
+    view.plot.show_range([0.2, 0.3], [-3.0, -2.0])
+    project.set_locked([9], False)
+    settle()
+    x, y = view.plot.box.viewRange()
+    assert x == pytest.approx([0.2, 0.3])
+    assert y == pytest.approx([-3.0, -2.0])
