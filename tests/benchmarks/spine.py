@@ -38,7 +38,9 @@ from analysis.prediction import Predictor
 from analysis.tasks.mse import Mse
 from quant_core.assignment import Assignment
 from quant_core.layers import layers_of
+from quant_core.quantizer import Quantizer
 from quant_core.scheme import Scheme
+from quant_core.tap import Tap
 
 EIGHT = "int2 int3 int4 int5 int6 int8 fp8_e4m3 nf4".split()
 EXAMPLES = ("digits-vit", "digits-cnn", "pydoc-gpt")
@@ -208,7 +210,9 @@ def whole(job: MeasureContext, runs: dict[str, Update], formats: list[str]) -> N
         )
         *_, last = MeasuredError().whole(job, assignment)
         truth = last.rows[0].value
+        exact = second_order(job, assignment) / truth
         print(f"  all {key}: measured {truth:.4g}; predicted / measured", end="")
+        print(f" | without noise {exact:.3f}", end="")
         for name, predictor in predictors.items():
             assert predictor is not None
             found = predictor.predict(assignment)
@@ -219,6 +223,41 @@ def whole(job: MeasureContext, runs: dict[str, Update], formats: list[str]) -> N
                 end="",
             )
         print(flush=True)
+
+
+def second_order(job: MeasureContext, assignment: Assignment) -> float:
+    """Return what infinitely many probes would predict, by central differences."""
+    model, task = job.model, job.model.task
+    assert job.data is not None
+    assert task is not None
+    tap = Tap(model.module)
+    parameters = dict(model.module.named_parameters())
+    changes = {}
+    for i, layer in enumerate(assignment.layers):
+        scheme = assignment.scheme_of(i)
+        if scheme is not None:
+            weight = parameters[layer.parameter].detach()
+            error = Quantizer(scheme).error(weight, layer.channel_axes)
+            changes[layer.parameter] = (weight, error)
+    step, numerator, total = 0.05, 0.0, 0.0
+    for batch in job.data.batches(512):
+        outputs = []
+        for factor in (0.0, step, -step):
+            moved = {name: w + factor * e for name, (w, e) in changes.items()}
+            with torch.no_grad(), tap.exchanged(moved):
+                outputs.append(task.output(call(model.module, batch), batch))
+        z, up, down = outputs
+        change = (up - down) / (2 * step)
+        weight = task.error(z, z, batch)[1]
+        if task.key == "kl":
+            p = z.softmax(-1)
+            form = (p * change**2).sum(-1) - (p * change).sum(-1) ** 2
+            form = form.reshape(batch.size, -1).sum(1) / 2
+        else:
+            form = (change**2).reshape(batch.size, -1).sum(1)
+        numerator += float(form.double().sum())
+        total += float(weight.sum())
+    return numerator / total
 
 
 def memory() -> None:
