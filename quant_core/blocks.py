@@ -7,8 +7,9 @@ for all of them.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,37 +23,51 @@ _CPU_BLOCK = 1 << 21
 _DEVICE_BLOCK = 1 << 24
 _WIDE = 64  # values side by side that fill the vector registers of a reduction
 
+_kept = threading.local()
 
-@dataclass(frozen=True, slots=True)
-class Block:
+_Ends = npt.NDArray[np.float32]
+
+
+class Scratch(NamedTuple):
+    """Memory for as many values as a block has, free to be overwritten.
+
+    Attributes:
+        first: float32.
+        second: float32.
+        numbers: int32, the memory of `second`.
+    """
+
+    first: Tensor
+    second: Tensor
+    numbers: Tensor
+
+
+class Block(NamedTuple):
     """Some rows of some channels of a tensor.
 
     Attributes:
         rows: `[rows, channels, inner]` float32, contiguous. Not to be changed: it may
             be the tensor itself.
-        first: Number of the first channel.
+        flat: The same values in one row.
+        start: Number of the first channel.
         low: Smallest value of each channel here, float32 `[channels]`.
         high: Largest value of each channel here, float32 `[channels]`.
         smallest: Smallest value of all.
         largest: Largest value of all.
-        mean: Mean of the values, a float32 scalar on the device. It may have overflowed
-            for values near the largest float32.
-        scratch: Two rows of as many float32 as the block has values, to write to.
+        mean: Mean of the values in float32; it may have overflowed for values near
+            the largest float32.
+        scratch: Memory to work in.
     """
 
     rows: Tensor
-    first: int
-    low: npt.NDArray[np.float32]
-    high: npt.NDArray[np.float32]
+    flat: Tensor
+    start: int
+    low: _Ends
+    high: _Ends
     smallest: float
     largest: float
-    mean: Tensor
-    scratch: Tensor
-
-    @property
-    def flat(self) -> Tensor:
-        """All values in one row."""
-        return self.rows.view(-1)
+    mean: float
+    scratch: Scratch
 
     @property
     def absmax(self) -> float:
@@ -77,31 +92,55 @@ def blocks(x: Tensor, channel_axes: Sequence[int] = ()) -> Iterator[Block]:
     if not x.numel():
         return
     table = _channels_in_the_middle(x.detach(), channel_axes)
-    size = _block_size(x)
+    is_plain = table.dtype == torch.float32 and table.is_contiguous()
     row_count, channel_count, inner = table.shape
+    size = _block_size(x)
     channel_step = max(1, min(channel_count, size // inner))
     row_step = max(1, min(row_count, size // (channel_count * inner)))
-    longest = row_step * channel_step * inner
-    scratch = torch.empty((2, longest), device=x.device)
+    whole = _scratch(row_step * channel_step * inner, x.device)
     for some in torch.split(table, row_step):
-        first = 0
+        start = 0
         for part in torch.split(some, channel_step, 1):
-            rows = part.float().contiguous()
-            count = rows.numel()
+            rows = part if is_plain else part.float().contiguous()
+            flat = rows.view(-1)
             # The first pass fetches the block from memory, and a plain sum does so
             # in order; the reduction to channels jumps from row to row.
-            mean = rows.mean()
+            mean = flat.mean().item()
             low, high = _ends(rows)
             smallest, largest = _finite(low, high)
-            space = scratch[:, :count]
-            yield Block(rows, first, low, high, smallest, largest, mean, space)
-            first += part.shape[1]
+            count = len(flat)
+            scratch = whole
+            if count < len(whole.first):
+                scratch = Scratch(*(memory[:count] for memory in whole))
+            yield Block(rows, flat, start, low, high, smallest, largest, mean, scratch)
+            start += part.shape[1]
 
 
 def _block_size(x: Tensor) -> int:
     if x.device.type != "cpu":
         return _DEVICE_BLOCK
     return min(_CORE_BLOCK * torch.get_num_threads(), _CPU_BLOCK)
+
+
+def _scratch(size: int, device: torch.device) -> Scratch:
+    """Return memory for `size` values; on the CPU a part of what the thread keeps.
+
+    Fresh memory of a few MB has to be mapped page by page, which for small tensors
+    takes as long as the statistics.
+    """
+    if device.type != "cpu":
+        return _fresh_scratch(size, device)
+    kept: Scratch | None = getattr(_kept, "scratch", None)
+    if kept is None or len(kept.first) < size:
+        kept = _kept.scratch = _fresh_scratch(size, device)
+    if len(kept.first) == size:
+        return kept
+    return Scratch(*(memory[:size] for memory in kept))
+
+
+def _fresh_scratch(size: int, device: torch.device) -> Scratch:
+    first, second = torch.empty(size, device=device), torch.empty(size, device=device)
+    return Scratch(first, second, second.view(torch.int32))
 
 
 def _channels_in_the_middle(x: Tensor, channel_axes: Sequence[int]) -> Tensor:
@@ -118,26 +157,26 @@ def _channels_in_the_middle(x: Tensor, channel_axes: Sequence[int]) -> Tensor:
     return x.permute(order).reshape([math.prod(part) for part in parts])
 
 
-def _ends(rows: Tensor) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def _ends(rows: Tensor) -> tuple[_Ends, _Ends]:
     """Return the smallest and the largest value of every channel."""
     count, channels, inner = rows.shape
     if channels == 1:
-        pair = torch.stack(torch.aminmax(rows)).view(2, 1)
-    elif inner == 1:
-        # Short rows side by side reduce faster than one below the other.
-        beside = math.gcd(count, 1 << max(0, (_WIDE // channels).bit_length() - 1))
-        wide = rows.view(count // beside, beside * channels)
-        both = torch.stack((wide.amin(0), wide.amax(0))).view(2, beside, channels)
-        pair = torch.stack((both[0].amin(0), both[1].amax(0)))
-    else:
-        pair = torch.stack((rows.amin(2).amin(0), rows.amax(2).amax(0)))
-    low, high = pair.cpu().numpy()
-    return low, high
+        smallest, largest = torch.aminmax(rows)
+        return smallest.view(1).cpu().numpy(), largest.view(1).cpu().numpy()
+    if inner > 1:
+        low, high = rows.amin(2).amin(0), rows.amax(2).amax(0)
+        return low.cpu().numpy(), high.cpu().numpy()
+    # Rows of few channels reduce faster side by side than one below the other.
+    beside = math.gcd(count, 1 << max(0, (_WIDE // channels).bit_length() - 1))
+    wide = rows.view(count // beside, beside * channels)
+    low_wide, high_wide = wide.amin(0).cpu().numpy(), wide.amax(0).cpu().numpy()
+    if beside == 1:
+        return low_wide, high_wide
+    shape = (beside, channels)
+    return low_wide.reshape(shape).min(0), high_wide.reshape(shape).max(0)
 
 
-def _finite(
-    low: npt.NDArray[np.float32], high: npt.NDArray[np.float32]
-) -> tuple[float, float]:
+def _finite(low: _Ends, high: _Ends) -> tuple[float, float]:
     """Return the range of all channels, refusing values that are not finite."""
     smallest, largest = float(low.min()), float(high.max())
     if math.isfinite(smallest) and math.isfinite(largest):

@@ -13,7 +13,7 @@ from torch import Tensor
 from quant_core.blocks import Block, blocks
 
 _SMALLEST = -120  # 2**120 is still a float32 factor
-_LARGE = 100  # sums of values above 2**100 could overflow
+_SAFE = 16  # fourth powers of values around 2**16 and 2**-16 are far from the limits
 _NOISE = 2.0**-22  # relative spread below which float32 values count as constant
 
 
@@ -58,28 +58,24 @@ class Moments:
 
     def add(self, block: Block) -> None:
         """Take in one block."""
-        flat = block.flat
-        deviation, square = block.scratch
-        # Scaled into [-1, 1] by a power of two, fourth powers neither over- nor
-        # underflow and the scaling itself is exact.
-        exponent = max(math.frexp(block.absmax)[1], _SMALLEST)
-        scale = 2.0**-exponent
-        if exponent < _LARGE:
-            minus_mean = block.mean * -scale
+        deviation, square, _ = block.scratch
+        mean, unit = block.mean, 1.0
+        exponent = math.frexp(block.absmax)[1]
+        if abs(exponent) <= _SAFE:
+            torch.sub(block.flat, mean, out=deviation)
         else:
-            minus_mean = torch.mul(flat, -scale, out=deviation).mean()
-        torch.add(minus_mean, flat, alpha=scale, out=deviation)
+            # Scaled into [-1, 1] by a power of two, fourth powers neither over- nor
+            # underflow and the scaling itself is exact.
+            unit = 2.0 ** max(exponent, _SMALLEST)
+            torch.mul(block.flat, 1 / unit, out=deviation)
+            mean = deviation.mean().item()
+            deviation.sub_(mean)
         torch.mul(deviation, deviation, out=square)
-        sums = (
-            minus_mean,
-            torch.dot(deviation, deviation),
-            torch.dot(deviation, square),
-            torch.dot(square, square),
-        )
-        # One transfer for all four: each would stall a GPU.
-        minus, m2, m3, m4 = torch.stack(sums).tolist()
-        unit = 2.0**exponent
-        self._join(len(flat), -minus * unit, m2 * unit**2, m3 * unit**3, m4 * unit**4)
+        m2 = torch.dot(deviation, deviation).item()
+        m3 = torch.dot(deviation, square).item()
+        m4 = torch.dot(square, square).item()
+        count = len(deviation)
+        self._join(count, mean * unit, m2 * unit**2, m3 * unit**3, m4 * unit**4)
 
     def merge(self, other: Moments) -> None:
         """Take in the values behind another accumulator."""

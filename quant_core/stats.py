@@ -76,7 +76,7 @@ class ChannelRange:
 
     def add(self, block: Block, first: int = 0) -> None:
         """Take in one block whose channel 0 is channel `first` here."""
-        self._join(block.low, block.high, block.first + first)
+        self._join(block.low, block.high, block.start + first)
 
     def merge(self, other: ChannelRange) -> None:
         """Take in the ranges of another accumulator, channel by channel."""
@@ -178,25 +178,25 @@ class OutlierCount:
     def add(self, block: Block) -> None:
         """Take in one block."""
         count, channels, inner = block.rows.shape
-        hits = np.zeros(channels, np.int64)
-        if block.absmax >= self.threshold:
-            reached = np.maximum(-block.low, block.high) >= self.threshold
-            columns = np.flatnonzero(reached)
-            index = torch.from_numpy(columns).to(block.rows.device)
-            # Ones summed as floats: exact below 2**24, far faster than integers.
-            ones = block.rows.index_select(1, index).abs_().ge_(self.threshold)
-            hits[columns] = ones.sum((0, 2)).cpu().numpy()
+        if block.start + channels > len(self.hits):
+            self.hits = _grown(self.hits, block.start + channels, 0)
         # Blocks of some channels only count their positions once.
-        self._join(hits, block.first, 0 if block.first else count * inner)
+        if not block.start:
+            self.positions += count * inner
+        if block.absmax < self.threshold:
+            return
+        absmax = np.maximum(-block.low, block.high)
+        columns = np.flatnonzero(absmax >= self.threshold)
+        index = torch.from_numpy(columns).to(block.rows.device)
+        # Ones summed as floats: exact below 2**24, far faster than integers.
+        ones = block.rows.index_select(1, index).abs_().ge_(self.threshold)
+        self.hits[block.start + columns] += ones.sum((0, 2)).cpu().numpy().astype(int)
 
     def merge(self, other: OutlierCount) -> None:
         """Take in the counts of another accumulator, channel by channel."""
-        self._join(other.hits, 0, other.positions)
-
-    def _join(self, hits: npt.NDArray[np.int64], first: int, positions: int) -> None:
-        self.hits = _grown(self.hits, first + len(hits), 0)
-        self.hits[first : first + len(hits)] += hits
-        self.positions += positions
+        self.hits = _grown(self.hits, len(other.hits), 0)
+        self.hits[: len(other.hits)] += other.hits
+        self.positions += other.positions
 
     @property
     def values(self) -> int:

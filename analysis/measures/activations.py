@@ -22,7 +22,7 @@ from quant_core.stats import LLM_INT8_THRESHOLD, TensorStats
 from quant_core.tap import Tap
 
 _KEEP_SECONDS = 10.0  # between two partial results
-_BATCH_MACS = 8e9  # multiply-adds of one forward call: about 0.1 s on two cores
+_BATCH_MACS = 12e9  # multiply-adds of one forward call: about 0.1 s on two cores
 _USUAL_TOKENS = 64
 _SHARED = 4  # activations remembered: consumers of one tensor run close together
 _SYSTEMATIC = 0.06  # share of positions that makes an outlier channel systematic
@@ -41,7 +41,7 @@ class Activations:
     of the positions (`systematic_columns`).
 
     Every value counts, nothing is sampled, in one forward pass over the data; the
-    statistics take less time than the forward pass itself. Sites that share a tensor,
+    statistics take about as long again at most. Sites that share a tensor,
     such as the inputs of query, key and value, are computed once. When the data have an
     `attention_mask` `[N, T]`, activations of shape `[N, T, C]`, `[N * T, C]` and
     `[N, heads, T, C]` count at attended tokens only; others count in full. Channels
