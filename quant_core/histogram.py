@@ -14,7 +14,6 @@ from quant_core.blocks import Block, blocks
 from quant_core.errors import QuantError
 
 _MANTISSA = 23  # bin numbers up to 2**23 are exact in float32
-_SERIAL = (1 << 15) - 64
 _FINEST = -120  # 2**120 is still a float32 factor
 
 
@@ -74,18 +73,11 @@ class Histogram:
         first = math.floor(math.ldexp(block.smallest, -exponent))
         last = math.floor(math.ldexp(block.largest, -exponent))
         self._make_room(exponent, first, last)
-        scale, size = 2.0**-self.exponent, len(self.counts)
-        step = _SERIAL if block.flat.device.type == "cpu" else len(block.flat)
-        position, number = block.scratch.first[:step], block.scratch.numbers[:step]
-        total: Tensor | int = 0
-        for part in torch.split(block.flat, step):
-            if len(part) < len(position):
-                position, number = position[: len(part)], number[: len(part)]
-            torch.mul(part, scale, out=position)
-            number.copy_(position.floor_().sub_(self.first))
-            total = total + torch.bincount(number, minlength=size)
-        assert isinstance(total, Tensor)
-        self.counts += total.cpu().numpy()
+        position, _, number = block.scratch
+        torch.mul(block.flat, 2.0**-self.exponent, out=position)
+        number.copy_(position.floor_().sub_(self.first))
+        counts = torch.bincount(number, minlength=len(self.counts))
+        self.counts += counts.cpu().numpy()
 
     def merge(self, other: Histogram) -> None:
         """Take in the counts of another histogram."""

@@ -48,7 +48,12 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-length", type=positive, metavar="N", help="longest text [tokens]"
     )
-    parser.add_argument("--device", default="cpu", metavar="D", help="cpu, cuda ...")
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="D",
+        help="cpu, cuda ...; auto (default) takes a GPU where there is one",
+    )
     parser.add_argument(
         "--batch-size",
         type=positive,
@@ -92,6 +97,8 @@ def check_device(name: str) -> str:
     """
     import torch
 
+    if name == "auto":
+        return name
     try:
         # `meta` has no values to compute with.
         torch.zeros(1, device=name).item()
@@ -101,6 +108,6 @@ def check_device(name: str) -> str:
         raise AnalysisError(
             f"The device cannot be used: {said}.",
             value=name,
-            allowed="cpu, or a device that `quantscope doctor` lists",
+            allowed="auto, cpu, or a device that `quantscope doctor` lists",
         ) from error
     return name

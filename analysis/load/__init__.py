@@ -25,7 +25,7 @@ def load(
     *,
     headers_only: bool = False,
     dtype: DtypeChoice = "float32",
-    device: str = "cpu",
+    device: str = "auto",
     task: str = "auto",
 ) -> LoadedModel:
     """Open a model.
@@ -39,7 +39,8 @@ def load(
         dtype: `float32` raises lower types to float32, the type in which errors are
             computed best; `stored` keeps them. `info.layers` tell the stored type
             in both cases.
-        device: Where the network is placed ("cpu", "cuda").
+        device: Where the network is placed: "cpu", "cuda", or "auto" for a GPU where
+            there is one.
         task: Key of `analysis.tasks.TASKS`, or "auto" for the model's own.
 
     Returns:
@@ -51,6 +52,8 @@ def load(
     if dtype not in ("float32", "stored"):
         raise AnalysisError("dtype is unknown.", value=dtype, allowed="float32, stored")
     source = str(source)
+    if device == "auto":
+        device = "cpu" if headers_only else _best_device()
     options = Options(headers_only, dtype, device, task)
     allowed = ", ".join(loader.accepts_text for loader in LOADERS)
     path = Path(source)
@@ -72,3 +75,10 @@ def load(
     raise AnalysisError(
         "The file is of a kind that is not opened.", value=source, allowed=allowed
     )
+
+
+def _best_device() -> str:
+    """Return "cuda" where torch has a GPU to compute on, else "cpu"."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -361,7 +361,8 @@ class _Probing:
             seed = np.random.SeedSequence(
                 (self.context.seed, self.context.first_sample + index, probe)
             ).generate_state(1, np.uint64)[0]
-            generator = torch.Generator(output.device).manual_seed(int(seed >> 1))
+            # Drawn on the CPU, so that every device gets the same directions.
+            generator = torch.Generator().manual_seed(int(seed >> 1))
             single = self.singles[index]
             parts.append(self.task.probe(output[i : i + 1], single, generator))
         direction = torch.cat(parts).to(output.dtype)
