@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from analysis.data.batch import call
+from analysis.measures.activations import Activations
 from analysis.measures.measured_error import MeasuredError
 from analysis.measures.predicted_error import PredictedError
 from analysis.method import Row, Update
@@ -89,7 +90,9 @@ def test_attention_written_out_gives_the_same_output(name: str) -> None:
     assert layers - {"pooler.dense"} <= inputs
 
 
-@pytest.mark.parametrize("measure", [PredictedError(probes=2), MeasuredError()])
+@pytest.mark.parametrize(
+    "measure", [Activations(), PredictedError(probes=2), MeasuredError()]
+)
 @pytest.mark.parametrize("name", ALL)
 def test_closing_midway_leaves_the_model_as_it_was(name: str, measure: object) -> None:
     ctx = context(name, "int4")
