@@ -90,6 +90,12 @@ def _table() -> dict[Callable[..., Any], Op]:
         tensor.bmm,
         aten.bmm.default,
     )
+    # Experts of a mixture in one call; which door exists depends on the release.
+    grouped = [getattr(torch, "_grouped_mm", None), getattr(F, "grouped_mm", None)]
+    add(
+        Op("grouped_mm", "weight", right=(1, "mat2")),
+        *[function for function in grouped if function is not None],
+    )
     for n in (1, 2, 3):
         conv = getattr(F, f"conv{n}d")
         add(Op(f"conv{n}d", "weight"), conv, getattr(aten, f"conv{n}d").default)

@@ -79,7 +79,7 @@ class WeightUse:
         name = self.op.name
         if name == "linear":
             return result.numel() * self.weight.shape[-1]
-        if name in {"addmm", "matmul"}:
+        if name in {"addmm", "matmul", "grouped_mm"}:
             return result.numel() * self.weight.shape[-2]
         if name.startswith("conv_transpose"):
             return self.x.numel() * math.prod(self.weight.shape[1:])
@@ -185,8 +185,10 @@ def explicit_attention(
             scores = scores + attn_mask
     weights = torch.softmax(scores, -1)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
-        # A query that may attend to nothing gives 0, as the fused kernel does.
-        weights = weights.masked_fill(~attn_mask.any(-1, keepdim=True), 0.0)
+        reaches = attn_mask.any(-1, keepdim=True)
+        if not bool(reaches.all()):
+            # A query that may attend to nothing gives 0, as the fused kernel does.
+            weights = weights.masked_fill(~reaches, 0.0)
     return torch.matmul(weights, value)
 
 

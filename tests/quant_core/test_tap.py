@@ -44,6 +44,18 @@ def test_a_tied_head_has_a_site_of_its_own() -> None:
     assert "lm_head" not in layers
 
 
+def test_experts_in_one_call_are_layers_with_inputs() -> None:
+    module, data = build("mixtral")
+    batch = next(data.batches(2))
+    sites, layers = Tap(module).trace(lambda: module(**batch.kwargs), 2)
+    experts = [layer for layer in layers if layer.kind == "experts"]
+    inputs = {site.layer for site in sites if site.role == "input"}
+    assert len(experts) == 4
+    assert {layer.name for layer in experts} <= inputs
+    # Two of four experts per token, ten tokens, gate and up projections in one.
+    assert experts[0].macs == 2 * 10 * 32 * 2 * 48
+
+
 def test_inside_of_multi_head_attention_is_seen() -> None:
     sites = _sites("encoder")
     assert sites["layers.0.self_attn.in_proj_weight"].op == "linear"
