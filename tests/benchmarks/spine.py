@@ -201,17 +201,26 @@ def accuracy(opened: dict[str, tuple[LoadedModel, Data]], names: list[str]) -> N
 
 
 def whole(job: MeasureContext, runs: dict[str, Update], formats: list[str]) -> None:
-    """Print prediction against measurement of uniform assignments."""
+    """Print prediction against measurement of uniform assignments.
+
+    Once for all layers, once for the linear ones alone (embeddings float), which is
+    how the method was first judged.
+    """
     info = job.model.info
     predictors = {name: Predictor.from_arrays(run.arrays) for name, run in runs.items()}
-    for key in formats:
-        assignment = Assignment.float(info.layers, info.name, info.digest).with_weight(
-            np.arange(len(info.layers)), Scheme(key)
-        )
+    everything = np.arange(len(info.layers))
+    linear = np.array([i for i in everything if info.layers[i].kind == "linear"])
+    for key, what, chosen in (
+        (key, what, chosen)
+        for what, chosen in (("all layers", everything), ("linear layers", linear))
+        for key in formats
+    ):
+        assignment = Assignment.float(info.layers, info.name, info.digest)
+        assignment = assignment.with_weight(chosen, Scheme(key))
         *_, last = MeasuredError().whole(job, assignment)
         truth = last.rows[0].value
         exact = second_order(job, assignment) / truth
-        print(f"  all {key}: measured {truth:.4g}; predicted / measured", end="")
+        print(f"  {what} {key}: measured {truth:.4g}; predicted / measured", end="")
         print(f" | without noise {exact:.3f}", end="")
         for name, predictor in predictors.items():
             assert predictor is not None
