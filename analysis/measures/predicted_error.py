@@ -140,7 +140,6 @@ class _Probing:
         self.dropped_at = ""
         self.copies_saved = False
         self.fixed_batch = context.model.input_hints.get("batch_size")
-        self.singles = [batch.to(self.device) for batch in data.batches(1)]
 
     def run(self) -> Iterator[Update]:
         parameters = dict(self.tap.module.named_parameters())
@@ -158,7 +157,7 @@ class _Probing:
             uses, site_axes, sample_bytes = layout or (None, {}, 0)
             size = self._batch_size(layout is not None, sample_bytes)
             batches = [batch.to(self.device) for batch in self.data.batches(size)]
-            first = batches[0] if self.fixed_batch else self.singles[0]
+            first = batches[0] if self.fixed_batch else self._head(1)
             self.copies_saved = self._overwrites_saved(first)
             quantizers: dict[Site, list[InputQuantizer]] = {}
             if self.context.input_schemes:
@@ -181,14 +180,18 @@ class _Probing:
             )
             yield from self._probe(batches, listener, columns, uses is not None)
 
+    def _head(self, samples: int) -> Batch:
+        """Return the first samples of the data."""
+        return next(self.data.take(samples).batches(samples)).to(self.device)
+
     def _layout(self) -> Layout | None:
         """Return where the samples lie, None to run them one by one."""
-        if len(self.singles) < 2 or self.fixed_batch:
+        if len(self.data) < 2 or self.fixed_batch:
             return None
-        pair = next(self.data.slice(0, 2).batches(2)).to(self.device)
+        one, pair = self._head(1), self._head(2)
         module = self.tap.module
         return find_layout(
-            lambda: call(module, self.singles[0]),
+            lambda: call(module, one),
             lambda: call(module, pair),
             self.tap.session,
         )
@@ -354,19 +357,22 @@ class _Probing:
         return np.where(never, np.float32(0), v)
 
     def _directions(self, output: Tensor, batch: Batch, probe: int) -> Tensor:
-        """Return one random direction per sample, the same in any batching."""
-        parts = []
+        """Return one random direction per sample, the same in any batching.
+
+        Signs come from a counter-based generator keyed by sample and probe (Philox,
+        Salmon et al. 2011), so that no order of samples, batch size, shard or device
+        changes them.
+        """
+        size = output[0].numel()
+        words = np.empty((batch.size, -(-size // 64)), dtype=np.uint64)
+        first = self.context.first_sample + batch.first
         for i in range(batch.size):
-            index = batch.first + i
-            seed = np.random.SeedSequence(
-                (self.context.seed, self.context.first_sample + index, probe)
-            ).generate_state(1, np.uint64)[0]
-            # Drawn on the CPU, so that every device gets the same directions.
-            generator = torch.Generator().manual_seed(int(seed >> 1))
-            single = self.singles[index]
-            parts.append(self.task.probe(output[i : i + 1], single, generator))
-        direction = torch.cat(parts).to(output.dtype)
-        return torch.nan_to_num(direction, 0.0, 0.0, 0.0)
+            key = np.array([self.context.seed % 2**64, (first + i) << 16 | probe])
+            stream = np.random.Philox(key=key.astype(np.uint64))
+            words[i] = stream.random_raw(words.shape[1])
+        bits = np.unpackbits(words.view(np.uint8), axis=1, count=size)
+        signs = torch.from_numpy(bits).to(output).mul_(2).sub_(1).view(output.shape)
+        return torch.nan_to_num(self.task.probe(output, batch, signs), 0.0, 0.0, 0.0)
 
     def _precise_enough(self, rows: ProbeRows) -> bool:
         if self.method.precision <= 0 or rows.samples < _MIN_SAMPLES:

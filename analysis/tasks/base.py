@@ -14,7 +14,7 @@ class Task(Protocol):
 
     An error over a data set is a ratio of sums, `sum(numerator) / sum(weight)`:
     KL summed over positions by the number of positions, squared distance by
-    signal power. `probe` draws `u` with `E[u u^T] = M`, where
+    signal power. `probe` makes `u` with `E[u u^T] = M`, where
     `numerator ~ d^T M d` to second order for an output change `d`; so
     `(u . d)^2` is an unbiased estimate of the numerator
     (methods/predicted-error.md).
@@ -35,9 +35,15 @@ class Task(Protocol):
         ...
 
     def probe(
-        self, output: torch.Tensor, batch: Batch, generator: torch.Generator
+        self, output: torch.Tensor, batch: Batch, signs: torch.Tensor
     ) -> torch.Tensor:
-        """Return one random `u` of the shape of `output`, without gradient."""
+        """Return the probe `u` that independent random signs make, without gradient.
+
+        Args:
+            output: The float output, `[N, ...]`.
+            batch: What it was computed from.
+            signs: +-1 with equal probability, of the shape and type of `output`.
+        """
         ...
 
     def metrics(self, output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:

@@ -39,10 +39,10 @@ class Cosine(Mse):
         return distance.sum(1), real.sum(1, dtype=torch.float64)
 
     def probe(
-        self, output: torch.Tensor, batch: Batch, generator: torch.Generator
+        self, output: torch.Tensor, batch: Batch, signs: torch.Tensor
     ) -> torch.Tensor:
         """Return `u = P e / (sqrt(2) ||z||)`, `e` = +-1 per element."""
-        signs = self._vectors(super().probe(output, batch, generator))
+        signs = self._vectors(signs)
         z = self._vectors(output.detach())
         length = z.norm(dim=-1, keepdim=True)
         unit = F.normalize(z, dim=-1)

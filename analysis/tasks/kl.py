@@ -61,7 +61,7 @@ class Kl:
         return numerator, keep.sum(1, dtype=torch.float64)
 
     def probe(
-        self, output: torch.Tensor, batch: Batch, generator: torch.Generator
+        self, output: torch.Tensor, batch: Batch, signs: torch.Tensor
     ) -> torch.Tensor:
         """Return `u = (sqrt(p) e - p (sqrt(p) . e)) / sqrt(2)`, `e` = +-1 per class.
 
@@ -71,7 +71,7 @@ class Kl:
         """
         p = output.detach().softmax(-1)
         root = p.sqrt()
-        signed = root * _signs(p, generator)
+        signed = root * signs
         u = (signed - p * signed.sum(-1, keepdim=True)) * 0.5**0.5
         keep = self._positions(output, batch).view(output.shape[:-1])
         return torch.where(keep.unsqueeze(-1), u, 0.0)
@@ -120,9 +120,3 @@ def _kl_rows(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     terms = log_p.exp() * (log_p - log_q)
     # A class that is ruled out (logit -inf) on both sides contributes nothing.
     return terms.masked_fill(torch.isneginf(log_p), 0.0).sum(-1)
-
-
-def _signs(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return +-1 with equal probability, drawn on the generator's device."""
-    draw = torch.randint(0, 2, like.shape, generator=generator, device=generator.device)
-    return draw.to(like).mul_(2).sub_(1)

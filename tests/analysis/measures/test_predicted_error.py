@@ -52,8 +52,8 @@ class Basis(Mse):
 
     size: int = 4
 
-    def probe(self, output: Tensor, batch: Batch, generator: torch.Generator) -> Tensor:
-        index = Basis.calls // Basis.samples % self.size
+    def probe(self, output: Tensor, batch: Batch, signs: Tensor) -> Tensor:
+        index = Basis.calls % self.size
         Basis.calls += 1
         u = torch.zeros_like(output)
         u[:, index] = math.sqrt(self.size)
@@ -63,7 +63,7 @@ class Basis(Mse):
 def test_a_linear_network_is_predicted_exactly_over_a_basis() -> None:
     module = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4))
     x = torch.randn(8, 6)
-    Basis.calls, Basis.samples = 0, 8  # type: ignore[attr-defined]
+    Basis.calls = 0  # type: ignore[attr-defined]
     ctx = _context(module, x, Basis(), INT3, INT4)
     predicted = _rows(list(PredictedError(probes=4).run(ctx)))
     measured = _rows(list(MeasuredError().run(ctx)))
@@ -75,7 +75,7 @@ def test_the_joint_error_of_a_chain_includes_the_cross_term() -> None:
     torch.manual_seed(1)
     module = nn.Sequential(nn.Linear(6, 6, bias=False), nn.Linear(6, 4, bias=False))
     x = torch.randn(64, 6)
-    Basis.calls, Basis.samples = 0, 64  # type: ignore[attr-defined]
+    Basis.calls = 0  # type: ignore[attr-defined]
     ctx = _context(module, x, Basis(), INT3)
     *_, last = PredictedError(probes=4).run(ctx)
     predictor = Predictor.from_arrays(last.arrays)
@@ -145,7 +145,7 @@ def test_unbiased_over_seeds() -> None:
     module = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
     x = torch.randn(4, 5)
     exact = _context(module, x, Basis(size=3), INT3)
-    Basis.calls, Basis.samples = 0, 4  # type: ignore[attr-defined]
+    Basis.calls = 0  # type: ignore[attr-defined]
     truth = _rows(list(PredictedError(probes=3).run(exact)))
     values: dict[Any, list[float]] = {key: [] for key in truth}
     for seed in range(150):

@@ -81,7 +81,8 @@ def test_probes_predict_the_error(case: tuple[Task, torch.Tensor, Batch]) -> Non
     squares = torch.zeros(3, dtype=torch.float64)
     count = 4000
     for _ in range(count):
-        u = task.probe(output, batch, generator)
+        signs = torch.randint(0, 2, output.shape, generator=generator) * 2.0 - 1
+        u = task.probe(output, batch, signs)
         squares += (u * change).flatten(1).sum(1).double().square()
     assert not u.requires_grad
     assert u.shape == output.shape
@@ -93,9 +94,9 @@ def test_probe_of_kl_is_a_square_root_of_the_fisher_matrix() -> None:
     p = output.softmax(-1)[0]
     fisher = (torch.diag(p) - torch.outer(p, p)) / 2
     signs = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 4)
-    root = torch.diag(p.sqrt()) - torch.outer(p, p.sqrt())
-    covariance = (root @ signs.T @ signs @ root.T) / len(signs) / 2
-    torch.testing.assert_close(covariance, fisher)
+    # Every pattern of signs once: the covariance is exact.
+    u = Kl().probe(output.expand_as(signs), Batch((), {}, len(signs)), signs)
+    torch.testing.assert_close(u.T @ u / len(signs), fisher)
     hessian = torch.autograd.functional.hessian(
         lambda z: (p * (p.log() - z.log_softmax(-1))).sum(), output[0]
     )
@@ -129,7 +130,7 @@ def test_ruled_out_classes_and_padding_do_not_spoil_kl() -> None:
     q[~MASK.bool()] = float("nan")
     numerator, _ = Kl().error(p, q, MASKED)
     assert torch.equal(numerator, torch.zeros(3, dtype=torch.float64))
-    assert torch.isfinite(Kl().probe(p, MASKED, torch.Generator())).all()
+    assert torch.isfinite(Kl().probe(p, MASKED, torch.ones_like(p))).all()
 
 
 def test_relative_squared_error_by_hand() -> None:
@@ -145,7 +146,8 @@ def test_cosine_by_hand_and_scale_free() -> None:
     assert numerator.item() == pytest.approx(1 - math.sqrt(0.5))
     assert weight.item() == 1
     assert Cosine().error(z, 3 * z, batch)[0].item() == pytest.approx(0, abs=1e-14)
-    assert Cosine().probe(torch.zeros(1, 2), batch, torch.Generator()).abs().sum() == 0
+    zero = torch.zeros(1, 2)
+    assert Cosine().probe(zero, batch, torch.ones(1, 2)).abs().sum() == 0
 
 
 def test_padding_is_zero_in_hidden_states() -> None:
