@@ -22,7 +22,8 @@ from quant_core.stats import LLM_INT8_THRESHOLD, TensorStats
 from quant_core.tap import Tap
 
 _KEEP_SECONDS = 10.0  # between two partial results
-_BATCH_MACS = 12e9  # multiply-adds of one forward call: about 0.1 s on two cores
+_BATCH_MACS = 24e9  # multiply-adds of one forward call: about 0.2 s on two cores
+_MAX_BATCH = 512
 _USUAL_TOKENS = 64
 _SHARED = 4  # activations remembered: consumers of one tensor run close together
 _SYSTEMATIC = 0.06  # share of positions that makes an outlier channel systematic
@@ -135,7 +136,7 @@ def _batch_size(context: MeasureContext) -> int:
     if not macs:  # not traced yet: every weight once per token, look-ups apart
         used = sum(layer.parameters for layer in layers if layer.kind != "embedding")
         macs = used * _USUAL_TOKENS
-    return int(min(max(_BATCH_MACS // max(macs, 1), 1), 64))
+    return int(min(max(_BATCH_MACS // max(macs, 1), 1), _MAX_BATCH))
 
 
 @dataclass

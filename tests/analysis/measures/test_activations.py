@@ -262,7 +262,7 @@ def test_batches_fit_the_program_and_the_machine() -> None:
     context.model.input_hints["batch_size"] = 3
     assert [update.samples for update in run(context)] == [0, 3, 6]
     context = context_of(Attention(), tokens())
-    large = (replace(context.model.info.layers[0], macs=5_000_000_000),)
+    large = (replace(context.model.info.layers[0], macs=10_000_000_000),)
     context.model.info = replace(context.model.info, layers=large)
     assert [update.samples for update in run(context)] == [0, 2, 4, 6]
 
