@@ -97,10 +97,6 @@ class Data:
             part = self.slice(start, start + size)
             yield Batch(part.args, part.kwargs, len(part), part.labels, start)
 
-    def tensor_bytes(self) -> int:
-        """Return the memory the data set occupies (bytes)."""
-        return sum(t.numel() * t.element_size() for t in self._tensors())
-
 
 def call(module: torch.nn.Module, batch: Batch) -> Any:
     """Run `module` on a batch and return its raw output."""

@@ -106,6 +106,16 @@ def _layers(names: Sequence[str], limit: int = 3) -> str:
     return f"{len(names)} {'layer' if len(names) == 1 else 'layers'} ({shown})"
 
 
+def broken_warnings(layers: Iterable[Layer], broken: Mapping[str, Tensor]) -> list[str]:
+    """Return a sentence for every layer whose parameter is in `broken`."""
+    return [
+        f"{layer.name} holds NaN or infinite weights: they are taken as 0, and it has "
+        "no result of its own."
+        for layer in layers
+        if layer.parameter in broken
+    ]
+
+
 def broken_parameters(
     layers: Iterable[Layer], parameters: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:

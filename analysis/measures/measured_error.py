@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.data.batch import Batch, call
-from analysis.measures.candidates import Candidates, broken_parameters
+from analysis.measures.candidates import Candidates, broken_parameters, broken_warnings
 from analysis.measures.context import MeasureContext, RowKey
 from analysis.measures.evaluating import evaluating
 from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
@@ -170,11 +170,7 @@ class _Measuring:
     def _broken(self) -> dict[str, Tensor]:
         """Return stand-ins for weights that hold NaN, and warn of them."""
         broken = broken_parameters(self.layers.values(), self.parameters)
-        self.warnings += [
-            f"{layer.name} holds NaN or infinite weights: they are taken as 0."
-            for layer in self.layers.values()
-            if layer.parameter in broken
-        ]
+        self.warnings += broken_warnings(self.layers.values(), broken)
         return broken
 
     def whole(self, assignment: Assignment) -> Iterator[Update]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
 from analysis.data.batch import Batch, Data, call
-from analysis.measures.candidates import Candidates, broken_parameters
+from analysis.measures.candidates import Candidates, broken_parameters, broken_warnings
 from analysis.measures.context import MeasureContext
 from analysis.measures.evaluating import evaluating
 from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
@@ -145,12 +145,7 @@ class _Probing:
         parameters = dict(self.tap.module.named_parameters())
         repaired = broken_parameters(self.tap.layers, parameters)
         healthy = [x for x in self.tap.layers if x.parameter not in repaired]
-        self.warnings += [
-            f"{layer.name} holds NaN or infinite weights: it has no result, and the "
-            "other layers are judged with 0 in their place."
-            for layer in self.tap.layers
-            if layer.parameter in repaired
-        ]
+        self.warnings += broken_warnings(self.tap.layers, repaired)
         with self.tap.exchanged(repaired):
             yield Update(0, 1, "looking for the sample axis of every op")
             layout = self._layout()

@@ -98,7 +98,6 @@ class LayoutListener(Listener):
         """See `Listener.weight_used`."""
         key = (use.layer.name, self._count[use.layer.name])
         self._count[use.layer.name] += 1
-        # The result's leading size tells a shared operand that can be expanded.
         self.operands[key] = use.x.detach()
         self.bytes += result.numel() * 4
         formula = _formula(use)
