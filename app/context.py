@@ -94,9 +94,7 @@ class AppContext(QObject):
             for name in _SIGNALS:
                 getattr(project, name).connect(getattr(self, f"_on_{name}"))
         first = [] if project is None or not project.info.layers else [0]
-        self.selection.blockSignals(True)
-        self.selection.set(first)
-        self.selection.blockSignals(False)
+        self.selection.restart(first)
         self.projectChanged.emit()
         self.selection.changed.emit()
 

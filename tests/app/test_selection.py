@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.selection import Selection
+from app.context import AppContext
+from app.selection import PinnableSelection, Selection
+from app.widgets.pin_button import PinButton
+from tests.app.helpers import analysed
 
 
 @pytest.fixture
@@ -58,3 +61,61 @@ def test_two_views_do_not_drive_each_other_in_circles(selection):
     selection.set([4])
     selection.clear()
     assert calls == [[4], []]
+
+
+def test_a_pin_holds_the_layers_of_one_panel(qtbot, selection):
+    selection.set([4, 5], 5)
+    seen = PinnableSelection(selection)
+    seen.set_pinned(True)
+    with qtbot.assertNotEmitted(seen.changed):
+        selection.set([9])
+    assert (seen.layers.tolist(), seen.current) == ([4, 5], 5)
+    with qtbot.waitSignal(seen.changed, timeout=1000):
+        seen.set_pinned(False)
+    assert (seen.layers.tolist(), seen.current) == ([9], 9)
+
+
+def test_a_pin_without_news_changes_nothing(qtbot, selection):
+    selection.set([4])
+    seen = PinnableSelection(selection)
+    with qtbot.assertNotEmitted(seen.changed):
+        seen.set_pinned(True)
+        seen.set_pinned(False)
+
+
+def test_a_pinned_panel_still_selects_for_the_others(qtbot, selection):
+    seen = PinnableSelection(selection)
+    seen.set_pinned(True)
+    seen.set([3])
+    assert selection.current == 3
+    assert seen.current == -1
+
+
+def test_the_button_shows_and_moves_the_pin(qtbot, selection):
+    seen = PinnableSelection(selection)
+    button = PinButton(seen)
+    qtbot.addWidget(button)
+    button.click()
+    assert seen.is_pinned
+    assert "Unpin" in button.accessibleName()
+    seen.set_pinned(False)
+    assert not button.isChecked()
+    button.resize(24, 24)
+    free = button.grab().toImage()
+    button.click()
+    assert button.grab().toImage() != free
+
+
+def test_another_project_takes_pins_out_before_its_layers_are_asked_for(qapp):
+    context = AppContext()
+    context.set_project(analysed(12))
+    seen = PinnableSelection(context.selection)
+    context.selection.set([11])
+    seen.set_pinned(True)
+    asked = []
+    context.projectChanged.connect(lambda: asked.append(seen.current))
+    context.set_project(analysed(6))
+    assert asked == [0]
+    assert not seen.is_pinned
+    context.set_project(None)
+    assert seen.current == -1
