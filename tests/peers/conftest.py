@@ -1,0 +1,44 @@
+"""What the comparisons with other packages share."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import importlib.util
+import sys
+from types import ModuleType
+
+import pytest
+from torch import nn
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the peers warn: how they use torch is not ours to mend."""
+    for item in items:
+        if "peers" in item.path.parts:
+            item.add_marker(pytest.mark.filterwarnings("ignore"))
+
+
+@pytest.fixture
+def peer(request: pytest.FixtureRequest) -> ModuleType:
+    """Return the package named by `@pytest.mark.peer(NAME)`, or skip the test."""
+    marker = request.node.get_closest_marker("peer")
+    assert marker is not None, "the test names no package: @pytest.mark.peer(NAME)"
+    name = marker.args[0]
+    if importlib.util.find_spec(name.partition(".")[0]) is None:
+        pytest.skip(f"{name} is not installed; `make peers` runs this test with it")
+    _stand_in_for_torchvision()
+    return importlib.import_module(name)
+
+
+def _stand_in_for_torchvision() -> None:
+    """Give zennit the two classes it looks for, neither of which any network has."""
+    if importlib.util.find_spec("torchvision") is not None:
+        return
+    resnet = ModuleType("torchvision.models.resnet")
+    resnet.Bottleneck = type("Bottleneck", (nn.Module,), {})  # type: ignore[attr-defined]
+    resnet.BasicBlock = type("BasicBlock", (nn.Module,), {})  # type: ignore[attr-defined]
+    package, models = ModuleType("torchvision"), ModuleType("torchvision.models")
+    for module in (package, models, resnet):
+        module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
+        sys.modules[module.__name__] = module
