@@ -22,6 +22,17 @@ predicted error was computed. `idle`: a model is open and no job runs. `job`: on
 """
 
 
+WHY: dict[Need, str] = {
+    "nothing": "",
+    "project": "Open a model or project first.",
+    "layers": "Select layers first.",
+    "predicted": "Run the analysis first: it needs the predicted error.",
+    "idle": "Needs an open model, and no job running.",
+    "job": "No job is running.",
+}
+"""Why a command is disabled, by what it lacks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """One command.
@@ -218,7 +229,7 @@ COMMANDS: tuple[Command, ...] = (
         "&Search assignment…",
         "&Analysis",
         "Find the assignment with the least predicted error under a budget.",
-        ("Ctrl+B",),
+        ("Ctrl+Shift+Return",),
         "predicted",
         toolbar="Search",
     ),
@@ -249,6 +260,21 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("theme_light", "&Light", "&View/&Colours", "Always light.", group="theme"),
     Command("theme_dark", "&Dark", "&View/&Colours", "Always dark.", group="theme"),
+    Command(
+        "layout_explore",
+        "Layout &Explore",
+        "&View",
+        "Arrange the panels for looking at errors: table, plots and pictures.",
+        needs="project",
+        gap=True,
+    ),
+    Command(
+        "layout_assign",
+        "Layout &Assign bits",
+        "&View",
+        "Arrange the panels for setting bits: a tall table beside the trade-off.",
+        needs="project",
+    ),
     Command(
         "layout_reset",
         "&Reset layout",

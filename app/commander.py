@@ -183,6 +183,14 @@ class Commander(QObject):
         """Stop the running job."""
         self._session.runner.cancel()
 
+    def do_layout_explore(self) -> None:
+        """Arrange the panels for looking."""
+        self._window.desk.arrange("explore")
+
+    def do_layout_assign(self) -> None:
+        """Arrange the panels for setting bits."""
+        self._window.desk.arrange("assign")
+
     def do_layout_reset(self) -> None:
         """Put all panels back."""
         if self._context.project is not None:

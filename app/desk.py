@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from PySide6.QtCore import QObject, Qt, QTimer, Slot
 from PySide6.QtGui import QAction
@@ -11,23 +13,65 @@ from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QWidget
 
 from app.settings import Settings
 
-STATE_VERSION = 1
-"""Raise it whenever docks change: an old saved state restores nonsense."""
+STATE_VERSION = 2
+"""Raise it whenever zones change: an old saved state restores nonsense.
+
+Another set of panels makes another version by itself.
+"""
 
 STATE_KEY, GEOMETRY_KEY = "window/state", "window/geometry"
 WIDE = 1700
-"""Width from which all plots fit side by side [logical pixels]."""
+"""Width from which three columns fit side by side [logical pixels]."""
+NUMBERED = 9
+"""Panels that have a key of their own, Alt+1 to Alt+9."""
 
 Area = Qt.DockWidgetArea
+Zone = Literal["left", "left_below", "centre", "centre_below", "right", "bottom"]
+Layout = Literal["explore", "assign"]
+LAYOUTS: tuple[Layout, ...] = ("explore", "assign")
+
+_NARROW: dict[Zone, Zone] = {
+    "left_below": "centre",
+    "centre_below": "centre",
+    "right": "left_below",
+}
+"""Where panels of a zone go in a window too narrow for three columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a panel stands in one layout.
+
+    Attributes:
+        zone: Part of the window; panels of one zone are tabs, in the order given.
+        is_shown: Whether it is there from the start; the menu shows it otherwise.
+    """
+
+    zone: Zone
+    is_shown: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A view and how its dock is called."""
+    """A view, how its dock is called, and where it stands.
+
+    Attributes:
+        key: Name for programs; the dock is called `dock_KEY`.
+        title: Name for people.
+        view: The widget.
+        explore: Place while looking for what is wrong.
+        assign: Place while setting bits; None for the same.
+    """
 
     key: str
     title: str
     view: QWidget
+    explore: Place
+    assign: Place | None = None
+
+    def place(self, layout: Layout) -> Place:
+        """Return where it stands in a layout."""
+        return self.assign or self.explore if layout == "assign" else self.explore
 
 
 class Desk(QObject):
@@ -35,7 +79,7 @@ class Desk(QObject):
 
     Args:
         window: Gets the docks.
-        panels: Layers, heatmap, distribution, trade-off and jobs, in this order.
+        panels: In the order of menu and number keys.
         settings: Where the arrangement is kept.
     """
 
@@ -46,7 +90,12 @@ class Desk(QObject):
         super().__init__(window)
         self._window = window
         self._settings = settings
+        self.panels = {panel.key: panel for panel in panels}
         self.docks: dict[str, QDockWidget] = {}
+        self._zones: dict[Zone, list[QDockWidget]] = {}
+        names = ",".join(sorted(self.panels))
+        # Qt keeps the version in 32 bits, signed.
+        self._version = zlib.crc32(f"{STATE_VERSION}:{names}".encode()) >> 1
         window.setDockNestingEnabled(True)
         for panel in panels:
             dock = QDockWidget(panel.title, window)
@@ -54,26 +103,46 @@ class Desk(QObject):
             dock.setWidget(panel.view)
             dock.hide()
             self.docks[panel.key] = dock
+        self.show_actions = list(self._make_actions())
         self._is_open = False
         self._is_placed = False
 
+    def _make_actions(self) -> Iterator[QAction]:
+        """Make one command per panel that brings it to the front."""
+        for number, panel in enumerate(self.panels.values(), start=1):
+            action = QAction(f"Show {panel.title}", self._window)
+            action.setData(panel.key)
+            action.setStatusTip(f"Bring the panel {panel.title} to the front.")
+            if number <= NUMBERED:
+                action.setShortcut(f"Alt+{number}")
+            action.triggered.connect(self._on_show)
+            action.setEnabled(False)
+            self._window.addAction(action)
+            yield action
+
     def fill_menu(self, menu: QMenu, before: QAction | None = None) -> None:
-        """Add one entry per panel, with Alt+1, Alt+2 … as shortcuts."""
-        for number, dock in enumerate(self.docks.values(), start=1):
-            action = dock.toggleViewAction()
-            action.setShortcut(f"Alt+{number}")
-            if before is None:
-                menu.addAction(action)
-            else:
-                menu.insertAction(before, action)
+        """Add one entry per panel that shows or hides it."""
+        for dock, action in zip(self.docks.values(), self.show_actions, strict=True):
+            toggle = dock.toggleViewAction()
+            key = action.shortcut().toString()
+            # Text only: the key belongs to the command that also brings it forward.
+            toggle.setText(f"{dock.windowTitle()}\t{key}" if key else toggle.text())
+            menu.insertAction(before, toggle) if before else menu.addAction(toggle)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the panels are on the desk, and not the start page."""
+        return self._is_open
 
     def open(self) -> None:
         """Show the panels where they were last time, or by default."""
         if self._is_open:
             return
         self._is_open = True
+        for action in self.show_actions:
+            action.setEnabled(True)
         state = self._settings.bytes(STATE_KEY)
-        placed = self._is_placed or self._window.restoreState(state, STATE_VERSION)
+        placed = self._is_placed or self._window.restoreState(state, self._version)
         if not placed or not any(dock.isVisible() for dock in self.docks.values()):
             self.arrange()
         self._is_placed = True
@@ -84,13 +153,15 @@ class Desk(QObject):
             self.save()
             self._is_placed = False
         self._is_open = False
+        for action in self.show_actions:
+            action.setEnabled(False)
         for dock in self.docks.values():
             dock.hide()
 
     def save(self) -> None:
         """Remember where the panels are."""
         if self._is_open:
-            state = self._window.saveState(STATE_VERSION)
+            state = self._window.saveState(self._version)
             self._settings.set_bytes(STATE_KEY, state)
 
     def show(self, key: str) -> None:
@@ -98,44 +169,100 @@ class Desk(QObject):
         self.docks[key].show()
         self.docks[key].raise_()
 
+    @Slot()
+    def _on_show(self) -> None:
+        """Bring the panel of an action to the front, and the keyboard to it."""
+        action = self.sender()
+        if isinstance(action, QAction):
+            self.show(action.data())
+            focus_first(self.docks[action.data()].widget())
+
     def arrange_all(self) -> None:
-        """Place all panels side by side."""
+        """Place the panels side by side, whatever the width."""
         self.arrange(is_wide=True)
 
-    def arrange(self, *, is_wide: bool | None = None) -> None:
-        """Place all panels by default: side by side on a wide window, else tabs."""
-        window, docks = self._window, self.docks
-        layers, jobs = docks["layers"], docks["jobs"]
-        heatmap, distribution = docks["heatmap"], docks["distribution"]
-        trade_off = docks["trade_off"]
-        for dock in docks.values():
+    def arrange(
+        self, layout: Layout = "explore", *, is_wide: bool | None = None
+    ) -> None:
+        """Place all panels as a layout says.
+
+        Args:
+            layout: Which of the ready layouts.
+            is_wide: Whether there is room for three columns; None to judge by the
+                width of the window.
+        """
+        if is_wide is None:
+            is_wide = self._window.width() >= WIDE
+        self._zones = {}
+        for panel in self.panels.values():
+            dock, zone = self.docks[panel.key], panel.place(layout).zone
             dock.setFloating(False)
-            window.removeDockWidget(dock)
-        window.addDockWidget(Area.LeftDockWidgetArea, layers)
-        window.addDockWidget(Area.RightDockWidgetArea, heatmap)
-        if window.width() >= WIDE if is_wide is None else is_wide:
-            window.splitDockWidget(heatmap, distribution, Qt.Orientation.Vertical)
-            window.splitDockWidget(layers, trade_off, Qt.Orientation.Vertical)
-        else:
-            window.tabifyDockWidget(heatmap, distribution)
-            window.tabifyDockWidget(distribution, trade_off)
-        window.addDockWidget(Area.BottomDockWidgetArea, jobs)
-        for dock in docks.values():
-            dock.setVisible(dock is not jobs)
-        heatmap.raise_()
+            self._window.removeDockWidget(dock)
+            zone = zone if is_wide else _NARROW.get(zone, zone)
+            self._zones.setdefault(zone, []).append(dock)
+        self._place(self._zones)
+        for panel in self.panels.values():
+            self.docks[panel.key].setVisible(panel.place(layout).is_shown)
+        for docks in self._zones.values():
+            if shown := [dock for dock in docks if not dock.isHidden()]:
+                shown[0].raise_()
         # The window lays its docks out at the end of this turn; before, sizes
         # asked for are forgotten.
         QTimer.singleShot(0, self, self._share_out)
 
+    def _place(self, zones: dict[Zone, list[QDockWidget]]) -> None:
+        """Put the first panel of every zone down, and the others as tabs on it."""
+        window = self._window
+        first = {zone: docks[0] for zone, docks in zones.items()}
+        for zone, area in (
+            ("left", Area.LeftDockWidgetArea),
+            ("centre", Area.RightDockWidgetArea),
+            ("bottom", Area.BottomDockWidgetArea),
+        ):
+            if zone in first:
+                window.addDockWidget(area, first[zone])
+        for zone, beside, direction in (
+            ("right", "centre", Qt.Orientation.Horizontal),
+            ("left_below", "left", Qt.Orientation.Vertical),
+            ("centre_below", "centre", Qt.Orientation.Vertical),
+        ):
+            if zone in first and beside in first:
+                window.splitDockWidget(first[beside], first[zone], direction)
+            elif zone in first:
+                window.addDockWidget(Area.RightDockWidgetArea, first[zone])
+        for docks in zones.values():
+            for before, dock in zip(docks, docks[1:], strict=False):
+                window.tabifyDockWidget(before, dock)
+
     @Slot()
     def _share_out(self) -> None:
-        """Give the panels their shares of the window."""
-        window, docks = self._window, self.docks
-        width, height = window.width(), window.height()
+        """Give the zones their shares of the window."""
+        width, height = self._window.width(), self._window.height()
         across, down = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
-        layers, heatmap = docks["layers"], docks["heatmap"]
-        window.resizeDocks(
-            [layers, heatmap], [width * 11 // 20, width * 9 // 20], across
+        first: dict[Zone, QDockWidget] = {}
+        for zone, docks in self._zones.items():
+            if shown := [dock for dock in docks if not dock.isHidden()]:
+                first[zone] = shown[0]
+        order: tuple[Zone, ...] = ("left", "centre", "right")
+        columns = [first[zone] for zone in order if zone in first]
+        shares = (8, 8, 4) if len(columns) == 3 else (11, 9)
+        parts = [width * share // 20 for share in shares[: len(columns)]]
+        self._window.resizeDocks(columns, parts, across)
+        pairs: tuple[tuple[Zone, Zone], ...] = (
+            ("left", "left_below"),
+            ("centre", "centre_below"),
         )
-        window.resizeDocks([layers, docks["trade_off"]], [height // 2] * 2, down)
-        window.resizeDocks([heatmap, docks["distribution"]], [height // 2] * 2, down)
+        for above, below in pairs:
+            if above in first and below in first:
+                both = [first[above], first[below]]
+                self._window.resizeDocks(both, [height // 2] * 2, down)
+
+
+def focus_first(view: QWidget) -> None:
+    """Give the keyboard to a panel: to its first control that takes it by Tab."""
+    takes = Qt.FocusPolicy.TabFocus
+    controls = (view, *view.findChildren(QWidget))
+    for widget in controls:
+        if widget.focusPolicy() & takes and widget.isVisible() and widget.isEnabled():
+            widget.setFocus(Qt.FocusReason.ShortcutFocusReason)
+            return

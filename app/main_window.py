@@ -20,7 +20,7 @@ from PySide6.QtWidgets import QMainWindow, QToolBar
 from analysis.errors import AnalysisError
 from app.actions import ActionSet, Need
 from app.commander import Commander
-from app.desk import GEOMETRY_KEY, Desk, Panel
+from app.desk import GEOMETRY_KEY, Desk, Panel, Place
 from app.drops import dropped_path, refusal
 from app.errors import Problem, show_problem
 from app.session import Session
@@ -83,14 +83,16 @@ class MainWindow(QMainWindow):
         self.distribution = DistributionView(context)
         self.trade_off = TradeOffView(context)
         self.jobs = JobsView(context, runner, self)
+        below, side = Place("centre_below"), Place("left_below")
+        hidden = Place("centre", is_shown=False)
         self.desk = Desk(
             self,
             (
-                Panel("layers", "Layers", self.layers),
-                Panel("heatmap", "Heatmap", self.heatmap),
-                Panel("distribution", "Distribution", self.distribution),
-                Panel("trade_off", "Trade-off", self.trade_off),
-                Panel("jobs", "Jobs", self.jobs),
+                Panel("layers", "Layers", self.layers, Place("left")),
+                Panel("heatmap", "Heatmap", self.heatmap, Place("centre"), below),
+                Panel("distribution", "Distribution", self.distribution, below, hidden),
+                Panel("trade_off", "Trade-off", self.trade_off, side, Place("centre")),
+                Panel("jobs", "Jobs", self.jobs, Place("bottom", is_shown=False)),
             ),
             self.settings,
         )

@@ -24,6 +24,7 @@ from analysis.select import select
 from app.models.layer_columns import COLUMNS, KEYS, RIGHT, Column
 from app.models.layer_data import LayerData
 from app.theme import theme
+from app.widgets.explain import wrapped
 from app.widgets.format import DASH, integer, significant, size, with_error
 
 Index = QModelIndex | QPersistentModelIndex
@@ -269,13 +270,10 @@ class LayerTableModel(QAbstractTableModel):
         if role == Role.TextAlignmentRole:
             return column.align
         if role == Role.ToolTipRole:
-            data = self.layers
+            data, more = self.layers, ""
             if column.key == "error" and data.unit:
-                return (
-                    f"{column.tip}\nUnit: {data.unit}. "
-                    f"From {integer(data.samples)} samples."
-                )
-            return column.tip
+                more = f"Unit: {data.unit}. From {integer(data.samples)} samples."
+            return wrapped(column.tip, more)
         return None
 
     def _is_muted(self, layer: int, key: str) -> bool:

@@ -19,7 +19,9 @@ from PySide6.QtCore import QPointF, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QFont, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
+from analysis.glossary import explain_axis
 from app.theme import theme
+from app.widgets.explain import wrapped
 from app.widgets.format import DASH
 
 # Without it pyqtgraph shows every array transposed; it is read when items are made.
@@ -103,6 +105,7 @@ class PlotAxis(pg.AxisItem):
     Attributes:
         scale_log: How values become coordinates; None on a linear axis.
         is_whole: Whether only whole numbers mean something, as those of channels.
+        title: What it shows, without the unit; the glossary explains it.
     """
 
     def __init__(self, side: Side) -> None:
@@ -111,6 +114,7 @@ class PlotAxis(pg.AxisItem):
         self.enableAutoSIPrefix(False)
         self.scale_log: LogScale | None = None
         self.is_whole = False
+        self.title = ""
         self._minor_texts = False
 
     def set_title(self, title: str, unit: str = "") -> None:
@@ -118,6 +122,9 @@ class PlotAxis(pg.AxisItem):
         text = f"{title} [{unit}]" if unit else title
         colour = theme().colour("text").name()
         self.setLabel(text, color=colour)
+        self.title = title
+        entry = explain_axis(title)
+        self.setToolTip(wrapped(entry.text()) if entry else "")
 
     def set_scale(self, scale: LogScale | None) -> None:
         """Make the axis logarithmic, or linear again with None."""
