@@ -99,7 +99,7 @@ def conv_projections(
     n, out = g.shape[:2]
     formats = deltas.shape[0]
     kernel = deltas.shape[3:]
-    patches = _patches(x.float(), kernel, stride, padding, dilation, g.shape[2:])
+    patches = conv_patches(x.float(), kernel, stride, padding, dilation, g.shape[2:])
     patches = patches.reshape(n, groups, -1, patches.shape[-1])
     g = g.float().reshape(n, groups, out // groups, -1)
     candidates = deltas.reshape(formats, groups, out // groups, -1)
@@ -112,7 +112,7 @@ def conv_projections(
     return v
 
 
-def _patches(
+def conv_patches(
     x: Tensor,
     kernel: Sequence[int],
     stride: Sequence[int],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 
 
 @contextlib.contextmanager
@@ -29,3 +30,20 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
         for child, mode in modes:
             child.training = mode
+
+
+def copied_saved_tensors(module: nn.Module) -> saved_tensors_hooks:
+    """Make autograd keep copies of the activations it saves.
+
+    For networks that overwrite what they have used, which inference allows and a
+    backward pass refuses.
+
+    Args:
+        module: The network, whose parameters are not copied.
+    """
+    weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
+
+    def pack(x: Tensor) -> Tensor:
+        return x if x.untyped_storage().data_ptr() in weights else x.clone()
+
+    return saved_tensors_hooks(pack, lambda x: x)

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 
 from analysis.data.batch import Batch, Data, call
 from analysis.measures.candidates import Candidates, broken_parameters, broken_warnings
 from analysis.measures.context import MeasureContext
-from analysis.measures.evaluating import evaluating
+from analysis.measures.evaluating import copied_saved_tensors, evaluating
 from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
 from analysis.measures.input_quantizers import (
     InputQuantizer,
@@ -25,6 +24,7 @@ from analysis.measures.input_quantizers import (
 )
 from analysis.measures.probe_rows import ProbeRows
 from analysis.measures.probing import Layout, ProbeListener, SampleAxis, find_layout
+from analysis.measures.random_signs import sample_signs
 from analysis.method import Row, Update, check_params, param
 from analysis.tasks.base import Task
 from quant_core.sites import Layer, Site
@@ -280,7 +280,7 @@ class _Probing:
         with contextlib.ExitStack() as stack:
             stack.enter_context(torch.enable_grad())
             if self.copies_saved:
-                stack.enter_context(_copied_saved_tensors(self.tap.module))
+                stack.enter_context(copied_saved_tensors(self.tap.module))
             with self.tap.session(listener):
                 raw = call(self.tap.module, batch)
             return self.task.output(raw, batch)
@@ -352,21 +352,9 @@ class _Probing:
         return np.where(never, np.float32(0), v)
 
     def _directions(self, output: Tensor, batch: Batch, probe: int) -> Tensor:
-        """Return one random direction per sample, the same in any batching.
-
-        Signs come from a counter-based generator keyed by sample and probe (Philox,
-        Salmon et al. 2011), so that no order of samples, batch size, shard or device
-        changes them.
-        """
-        size = output[0].numel()
-        words = np.empty((batch.size, -(-size // 64)), dtype=np.uint64)
+        """Return one random direction per sample, the same in any batching."""
         first = self.context.first_sample + batch.first
-        for i in range(batch.size):
-            key = np.array([self.context.seed % 2**64, (first + i) << 16 | probe])
-            stream = np.random.Philox(key=key.astype(np.uint64))
-            words[i] = stream.random_raw(words.shape[1])
-        bits = np.unpackbits(words.view(np.uint8), axis=1, count=size)
-        signs = torch.from_numpy(bits).to(output).mul_(2).sub_(1).view(output.shape)
+        signs = sample_signs(output, first=first, seed=self.context.seed, probe=probe)
         return torch.nan_to_num(self.task.probe(output, batch, signs), 0.0, 0.0, 0.0)
 
     def _precise_enough(self, rows: ProbeRows) -> bool:
@@ -436,13 +424,3 @@ def _columns(
             sites.setdefault(site.name, []).append((len(table), quantizer))
             table.append((part, site.name, quantizer.scheme.key))
     return _Columns(weights, sites, table)
-
-
-def _copied_saved_tensors(module: nn.Module) -> saved_tensors_hooks:
-    """Make autograd keep copies of the activations it saves."""
-    weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
-
-    def pack(x: Tensor) -> Tensor:
-        return x if x.untyped_storage().data_ptr() in weights else x.clone()
-
-    return saved_tensors_hooks(pack, lambda x: x)

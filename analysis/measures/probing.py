@@ -64,13 +64,13 @@ class _Root(torch.autograd.Function):
         return None, None
 
 
-def _rooted(x: Tensor, anchor: Tensor) -> Tensor:
+def rooted(x: Tensor, anchor: Tensor) -> Tensor:
     """Return `x` as part of the graph that `anchor` belongs to."""
-    rooted: Tensor = _Root.apply(x, anchor)  # type: ignore[no-untyped-call]
-    return rooted
+    alias: Tensor = _Root.apply(x, anchor)  # type: ignore[no-untyped-call]
+    return alias
 
 
-def _on_gradient(x: Tensor, project: Callable[[Tensor], None]) -> None:
+def on_gradient(x: Tensor, project: Callable[[Tensor], None]) -> None:
     """Call `project` with the gradient of `x` whenever a backward pass brings it."""
     x.register_hook(project)  # type: ignore[no-untyped-call]
 
@@ -100,7 +100,7 @@ class LayoutListener(Listener):
         self._count[use.layer.name] += 1
         self.operands[key] = use.x.detach()
         self.bytes += result.numel() * 4
-        formula = _formula(use)
+        formula = formula_of(use)
         if formula == "conv":
             self.convolutions.add(key)
         if formula is None:
@@ -192,7 +192,7 @@ def find_layout(
     return uses, sites, one.bytes
 
 
-def _split(x: Tensor, where: SampleAxis, samples: int, tail: int) -> Tensor:
+def split_samples(x: Tensor, where: SampleAxis, samples: int, tail: int) -> Tensor:
     """Return `[samples, positions, *last tail axes]`, summed axes flattened."""
     last = x.shape[x.dim() - tail :]
     if samples > 1 and where.inner:
@@ -206,7 +206,7 @@ _CONV = {f"conv{n}d" for n in (1, 2, 3)}
 _TRANSPOSED = {f"conv_transpose{n}d" for n in (1, 2, 3)}
 
 
-def _formula(use: WeightUse) -> str | None:
+def formula_of(use: WeightUse) -> str | None:
     """Return which projection formula a use has; None leaves it to autograd."""
     name, dims = use.op.name, use.weight.dim()
     if name in {"linear", "addmm", "matmul"}:
@@ -216,11 +216,11 @@ def _formula(use: WeightUse) -> str | None:
         return name if use.weight.is_contiguous() else None
     if name in _CONV | _TRANSPOSED:
         batched = use.x.dim() == use.weight.dim()
-        return "conv" if batched and _conv_args(use)[1] is not None else None
+        return "conv" if batched and conv_args(use)[1] is not None else None
     return None
 
 
-def _conv_args(use: WeightUse) -> tuple[Any, Any, Any, Any]:
+def conv_args(use: WeightUse) -> tuple[Any, Any, Any, Any]:
     """Return stride, padding, dilation and groups of a convolution call.
 
     Padding is None when it is not the same on both sides.
@@ -308,7 +308,7 @@ class ProbeListener(Listener):
         return v
 
     def _in_graph(self, x: Tensor) -> Tensor:
-        return x if x.requires_grad else _rooted(x, self._anchor).clone()
+        return x if x.requires_grad else rooted(x, self._anchor).clone()
 
     def activation(self, site: Site, x: Tensor) -> Tensor:
         """See `Listener.activation`."""
@@ -323,12 +323,12 @@ class ProbeListener(Listener):
             for column, change in columns:
                 delta = change(kept.x).sub_(kept.x.float())
                 v = activation_projections(
-                    _split(delta, axis, self._samples, 0),
-                    _split(gradient, axis, self._samples, 0),
+                    split_samples(delta, axis, self._samples, 0),
+                    split_samples(gradient, axis, self._samples, 0),
                 )
                 self.v[:, column] += v
 
-        _on_gradient(alias, project)
+        on_gradient(alias, project)
         return alias
 
     def _keep(self, x: Tensor) -> _Kept:
@@ -348,7 +348,7 @@ class ProbeListener(Listener):
         self._count[name] += 1
         if name not in self._weight_columns:
             return self._in_graph(result)
-        if _formula(use) is None:
+        if formula_of(use) is None:
             return self._differentiate(use)
         axis = ONE_ROW if self._axes is None else self._axes[key]
         if axis == SHARED:
@@ -362,7 +362,7 @@ class ProbeListener(Listener):
         def project(gradient: Tensor) -> None:
             self._project(use, kept.x, gradient, axis)
 
-        _on_gradient(result, project)
+        on_gradient(result, project)
         return result
 
     def _differentiate(self, use: WeightUse) -> Tensor:
@@ -379,14 +379,14 @@ class ProbeListener(Listener):
         known = self._stand_ins.get(layer.name)
         if known is not None:
             return known
-        stand_in = _rooted(parameter.detach(), self._anchor)
+        stand_in = rooted(parameter.detach(), self._anchor)
 
         def project(gradient: Tensor) -> None:
             deltas = self._candidates.deltas(layer, parameter)
             v = deltas.flatten(1) @ gradient.float().reshape(-1)
             self._add(layer, v.unsqueeze(0))
 
-        _on_gradient(stand_in, project)
+        on_gradient(stand_in, project)
         self._stand_ins[layer.name] = stand_in
         return stand_in
 
@@ -398,13 +398,15 @@ class ProbeListener(Listener):
         self, use: WeightUse, x: Tensor, gradient: Tensor, axis: SampleAxis
     ) -> None:
         """Add the projections of one use; runs inside the backward pass."""
-        formula, n = _formula(use), self._samples
+        formula, n = formula_of(use), self._samples
         if formula == "embedding":
             x = x.expand(gradient.shape[:-1])
             rows, index = torch.unique(x, return_inverse=True)
             deltas = self._candidates.row_deltas(use.layer, use.parameter, rows)
             v = embedding_projections(
-                _split(index, axis, n, 0), _split(gradient, axis, n, 1), deltas
+                split_samples(index, axis, n, 0),
+                split_samples(gradient, axis, n, 1),
+                deltas,
             )
             self._add(use.layer, v)
             return
@@ -420,7 +422,7 @@ class ProbeListener(Listener):
         self._add(
             use.layer,
             linear_projections(
-                _split(x, axis, n, 1), _split(gradient, axis, n, 1), views
+                split_samples(x, axis, n, 1), split_samples(gradient, axis, n, 1), views
             ),
         )
 
@@ -432,7 +434,7 @@ class ProbeListener(Listener):
         deltas: Tensor,
         axis: SampleAxis,
     ) -> Tensor:
-        stride, padding, dilation, groups = _conv_args(use)
+        stride, padding, dilation, groups = conv_args(use)
         if use.op.name in _TRANSPOSED:
             x, gradient = gradient, x
         v = conv_projections(
@@ -445,7 +447,7 @@ class ProbeListener(Listener):
             groups=groups,
         )
         # Frames folded into the batch axis belong to one sample.
-        return _split(v, axis, self._samples, 1).sum(1)
+        return split_samples(v, axis, self._samples, 1).sum(1)
 
 
 def _views(deltas: Tensor, use: WeightUse) -> Tensor:

@@ -69,12 +69,56 @@ class Kl:
         and positions are independent. The square root of the Fisher matrix keeps
         the tails light where sampled labels would not (methods/predicted-error.md).
         """
-        p = output.detach().softmax(-1)
-        root = p.sqrt()
-        signed = root * signs
-        u = (signed - p * signed.sum(-1, keepdim=True)) * 0.5**0.5
+        u = _fisher_factor(output, signs) * 0.5**0.5
         keep = self._positions(output, batch).view(output.shape[:-1])
         return torch.where(keep.unsqueeze(-1), u, 0.0)
+
+    def label_loss(
+        self, output: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return cross entropy summed over targets, and their number, per sample.
+
+        None without labels that fit the logits. Differentiable twice.
+        """
+        found = self._targets(output, batch)
+        if found is None:
+            return None
+        logits, labels = found
+        nll = F.cross_entropy(
+            logits.flatten(0, 1),
+            labels.flatten(),
+            reduction="none",
+            ignore_index=_IGNORED,
+        ).view(labels.shape)
+        return nll.sum(1, dtype=torch.float64), _count(labels)
+
+    def label_probe(
+        self, output: torch.Tensor, batch: Batch, signs: torch.Tensor
+    ) -> torch.Tensor:
+        """Return `u` whose covariance is the Hessian of the cross entropy.
+
+        diag(p) - p p^T at every position that has a target, whatever the target.
+        """
+        found = self._targets(output, batch)
+        keep = torch.zeros(output.shape[:-1], dtype=torch.bool, device=output.device)
+        if found is not None:
+            valid = found[1] != _IGNORED
+            keep.view(len(keep), -1)[:, : valid.shape[1]] = valid
+        return torch.where(keep.unsqueeze(-1), _fisher_factor(output, signs), 0.0)
+
+    def _targets(
+        self, output: torch.Tensor, batch: Batch
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return logits `[N, T, C]` and labels `[N, T]` of the positions to hit."""
+        if batch.labels is None:
+            return None
+        logits, labels = output, batch.labels
+        if self.causal:
+            logits, labels = logits[:, :-1], labels[:, 1:]
+        if labels.shape != logits.shape[:-1]:
+            return None
+        labels = labels.reshape(len(labels), -1)
+        return logits.reshape(*labels.shape, -1), labels
 
     def metrics(self, output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         """Return `top1` (share correct) and `nll` (nats per target), `[N]` each.
@@ -82,27 +126,14 @@ class Kl:
         The exponential of the mean `nll` is the perplexity. A sample without any
         target is NaN. Empty when there are no labels.
         """
-        if batch.labels is None:
+        found, loss = self._targets(output, batch), self.label_loss(output, batch)
+        if found is None or loss is None:
             return {}
-        logits, labels = output, batch.labels
-        if self.causal:
-            logits, labels = logits[:, :-1], labels[:, 1:]
-        if labels.shape != logits.shape[:-1]:
-            return {}
-        labels = labels.reshape(len(labels), -1)
-        logits = logits.reshape(*labels.shape, -1)
-        nll = F.cross_entropy(
-            logits.flatten(0, 1),
-            labels.flatten(),
-            reduction="none",
-            ignore_index=_IGNORED,
-        ).view(labels.shape)
-        valid = labels != _IGNORED
-        count = valid.sum(1, dtype=torch.float64)
-        right = (logits.argmax(-1) == labels) & valid
+        logits, labels = found
+        right = (logits.argmax(-1) == labels) & (labels != _IGNORED)
         return {
-            "top1": right.sum(1, dtype=torch.float64) / count,
-            "nll": nll.sum(1, dtype=torch.float64) / count,
+            "top1": right.sum(1, dtype=torch.float64) / loss[1],
+            "nll": loss[0] / loss[1],
         }
 
     def _positions(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -112,6 +143,18 @@ class Kl:
         if mask is None:
             mask = torch.ones(positions, dtype=torch.bool, device=output.device)
         return mask.reshape(len(output), -1)
+
+
+def _count(labels: torch.Tensor) -> torch.Tensor:
+    """Return the number of targets per sample."""
+    return (labels != _IGNORED).sum(1, dtype=torch.float64)
+
+
+def _fisher_factor(output: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
+    """Return `sqrt(p) e - p (sqrt(p) . e)`, of covariance diag(p) - p p^T."""
+    p = output.detach().softmax(-1)
+    signed = p.sqrt() * signs
+    return signed - p * signed.sum(-1, keepdim=True)
 
 
 def _kl_rows(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,29 @@
+"""Random signs that do not depend on batch size, order of samples, shard or device."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def sample_signs(like: Tensor, *, first: int, seed: int, probe: int) -> Tensor:
+    """Return +-1 with equal probability for every element of every sample.
+
+    Signs come from a counter-based generator keyed by sample and probe (Philox,
+    Salmon et al. 2011).
+
+    Args:
+        like: `[N, ...]`; shape, type and device of the result.
+        first: Index of the first sample in the whole data set.
+        seed: Seed of the run.
+        probe: Number of the probe, below 65,536.
+    """
+    size = like[0].numel()
+    words = np.empty((len(like), -(-size // 64)), dtype=np.uint64)
+    for i in range(len(like)):
+        key = np.array([seed % 2**64, (first + i) << 16 | probe])
+        stream = np.random.Philox(key=key.astype(np.uint64))
+        words[i] = stream.random_raw(words.shape[1])
+    bits = np.unpackbits(words.view(np.uint8), axis=1, count=size)
+    return torch.from_numpy(bits).to(like).mul_(2).sub_(1).view(like.shape)
