@@ -117,12 +117,10 @@ def grid_of(
         median = int(np.argsort(data.extent, kind="stable")[len(scale) // 2])
         at = channel if 0 <= channel < len(scale) else median
     levels = (form.levels() - zero_point[at]) * scale[at]
-    middle = int(np.argmin(np.abs(levels)))
-    gaps = np.diff(levels)
-    step = float(gaps[max(0, middle - 1) : middle + 1].max()) if len(gaps) else 0.0
+    step = _step(levels)
     ratio = step / float(scale[at])
     tensor = scheme.granularity == "tensor"
-    clipped, zeroed = _shares(levels, data) if tensor else (np.nan, np.nan)
+    clipped, zeroed = shares(levels, data) if tensor else (np.nan, np.nan)
     return LevelGrid(
         levels,
         step,
@@ -132,6 +130,30 @@ def grid_of(
         zeroed,
         note,
     )
+
+
+def grid_between(
+    form: Format, data: Distribution, low: float, high: float
+) -> LevelGrid:
+    """Return the levels of one range for the whole tensor, as chosen by hand.
+
+    Args:
+        form: Number format, one with a scale.
+        data: The distribution of the tensor.
+        low: Lower end; not above zero.
+        high: Upper end; not below zero, and not both zero.
+    """
+    scale, zero_point = _params(np.array([low]), np.array([high]), form)
+    levels = (form.levels() - zero_point[0]) * scale[0]
+    step = _step(levels)
+    return LevelGrid(levels, step, SHARED, (step, step), *shares(levels, data))
+
+
+def _step(levels: Floats) -> float:
+    """Return the distance of neighbouring levels around zero."""
+    middle = int(np.argmin(np.abs(levels)))
+    gaps = np.diff(levels)
+    return float(gaps[max(0, middle - 1) : middle + 1].max()) if len(gaps) else 0.0
 
 
 def _ranges(scheme: Scheme, data: Distribution) -> tuple[Floats, Floats, str]:
@@ -222,7 +244,7 @@ def _nearest(levels: Floats, values: Floats) -> NDArray[np.int64]:
     return np.searchsorted((levels[1:] + levels[:-1]) / 2, values)
 
 
-def _shares(levels: Floats, data: Distribution) -> tuple[float, float]:
+def shares(levels: Floats, data: Distribution) -> tuple[float, float]:
     """Return which share of the values is clipped and which becomes zero."""
     total = max(int(data.counts.sum()), 1)
     below = np.concatenate([[0], np.cumsum(data.counts)])

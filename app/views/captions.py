@@ -39,9 +39,16 @@ def run_caption(run: RunInfo | None, unit: str) -> str:
     return f"{text} {note}".rstrip()
 
 
-def grid_caption(scheme: Scheme, grid: LevelGrid) -> str:
-    """Return how many levels a scheme has, how far apart, and what they cost."""
-    text = f"{scheme.key}: {len(grid.levels)} levels"
+def grid_caption(scheme: Scheme, grid: LevelGrid, *, by_hand: bool = False) -> str:
+    """Return how many levels a scheme has, how far apart, and what they cost.
+
+    Args:
+        scheme: The scheme.
+        grid: Its levels.
+        by_hand: Whether a person chose the range, one for the whole tensor.
+    """
+    name = f"{scheme.format} in a range by hand" if by_hand else scheme.key
+    text = f"{name}: {len(grid.levels)} levels"
     text += f", step {significant(grid.step)}"
     if grid.channel != SHARED:
         low, high = map(significant, grid.steps)

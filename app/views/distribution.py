@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.context import AppContext
+from app.models.kept import INPUT, SOURCES, WEIGHTS, kept_distribution, why_missing
 from app.models.level_grid import (
     SHARED,
     TYPICAL,
@@ -22,22 +23,21 @@ from app.models.level_grid import (
     bins_and_channels,
     grid_of,
 )
+from app.selection import PinnableSelection
 from app.theme import theme
 from app.views.captions import grid_caption
+from app.views.clip_bar import ClipBar
 from app.widgets.channel_plot import ChannelPlot
 from app.widgets.data_table import Table
 from app.widgets.format import significant
 from app.widgets.histogram_plot import HistogramPlot
 from app.widgets.legend import Entry
+from app.widgets.pin_button import PinButton
 from app.widgets.plot_panel import PlotPanel
 from app.widgets.tick_box import TickBox
 from quant_core.scheme import Scheme, parse_scheme
 
-WEIGHTS, INPUT = "weights", "activations"
-_SOURCES = {WEIGHTS: "Weights", INPUT: "Input activations"}
 ASSIGNED = "As assigned"
-OUTLIERS = 8
-"""Outlier channels marked in the lower plot."""
 
 
 class DistributionView(PlotPanel):
@@ -47,6 +47,7 @@ class DistributionView(PlotPanel):
         """Listen to the context; draw when shown."""
         super().__init__("Distribution", parent)
         self._context = context
+        self._selection = PinnableSelection(context.selection, self)
         self._data: Distribution | None = None
         self._grid: LevelGrid | None = None
         self._shown_of: tuple[int, str] = (-1, "")
@@ -55,7 +56,7 @@ class DistributionView(PlotPanel):
         context.projectChanged.connect(self._on_any)
         context.runsChanged.connect(self._on_any)
         context.rowsAdded.connect(self._on_rows)
-        context.selection.changed.connect(self._on_any)
+        self._selection.changed.connect(self._on_any)
         context.assignmentChanged.connect(self._on_assignment)
         self.message.connect(context.message)
         self.invalidate("all")
@@ -64,7 +65,7 @@ class DistributionView(PlotPanel):
 
     def _build_controls(self) -> None:
         self.source_box = QComboBox(self)
-        for key, text in _SOURCES.items():
+        for key, text in SOURCES.items():
             self.source_box.addItem(text, key)
         self.source_box.setAccessibleName("Weights or input activations")
         self.scheme_box = QComboBox(self)
@@ -82,10 +83,12 @@ class DistributionView(PlotPanel):
             "With one scale per channel: whose levels are drawn. The typical channel "
             "has the median range; a click on a channel below chooses it."
         )
-        self.log_box = TickBox("&Log counts", self)
+        self.log_box = TickBox("&Log", self)
         self.log_box.setChecked(True)
         self.log_box.setToolTip("A log axis shows the few outliers beside the many")
-        self.sort_box = TickBox("&Widest first", self)
+        self.sort_box = TickBox("&Widest", self)
+        self.log_box.setAccessibleName("Log counts")
+        self.sort_box.setAccessibleName("Widest channels first")
         self.sort_box.setToolTip("Order the channels by their largest magnitude")
         self.controls.addWidget(self.source_box)
         named = (("&Scheme", self.scheme_box), ("&Channel", self.channel_box))
@@ -97,6 +100,7 @@ class DistributionView(PlotPanel):
         self.controls.addWidget(self.log_box)
         self.controls.addWidget(self.sort_box)
         self.controls.addStretch(1)
+        self.controls.addWidget(PinButton(self._selection, self))
         self.source_box.currentIndexChanged.connect(self._on_any)
         self.scheme_box.currentIndexChanged.connect(self._on_grid)
         self.channel_box.valueChanged.connect(self._on_grid)
@@ -119,6 +123,13 @@ class DistributionView(PlotPanel):
             )
             plot.axis("left").setWidth(theme().em(9))
         self.body.addWidget(splitter, 1)
+        self.clip_bar = ClipBar(self)
+        self.add_control_row(self.clip_bar)
+        self.clip_bar.changed.connect(self._draw_grid)
+        self.clip_bar.settled.connect(self._on_grid)
+        self.histogram.dragged.connect(self.clip_bar.drag)
+        self.histogram.dropped.connect(self._on_grid)
+        self.histogram.resetRequested.connect(self.clip_bar.reset)
         self.histogram.hovered.connect(self._on_hover_value)
         self.channels.hovered.connect(self._on_hover_channel)
         self.channels.clicked.connect(self._on_click_channel)
@@ -145,7 +156,7 @@ class DistributionView(PlotPanel):
 
     @Slot(object)
     def _on_assignment(self, layers: object) -> None:
-        if self._context.selection.current in np.asarray(layers):
+        if self._selection.current in np.asarray(layers):
             self.invalidate("grid")
 
     def refresh(self, stale: set[str]) -> None:
@@ -153,6 +164,7 @@ class DistributionView(PlotPanel):
         if "all" in stale:
             self._fill_schemes()
             if not self._read():
+                self.clip_bar.hide()
                 return
             self._show_data()
         if self._data is not None and not self.is_empty:
@@ -162,7 +174,7 @@ class DistributionView(PlotPanel):
                 self.fit()
 
     def _subject(self) -> tuple[int, str]:
-        return self._context.selection.current, self.source
+        return self._selection.current, self.source
 
     def _fill_schemes(self) -> None:
         project, chosen = self._context.project, self.scheme_box.currentText()
@@ -183,7 +195,7 @@ class DistributionView(PlotPanel):
 
     def _read(self) -> bool:
         """Take the kept arrays of the current layer; False leaves an empty state."""
-        project, current = self._context.project, self._context.selection.current
+        project, current = self._context.project, self._selection.current
         self._data = None
         if project is None:
             text = "Open a model to see how its weights and activations are spread."
@@ -194,40 +206,13 @@ class DistributionView(PlotPanel):
             self.show_empty("No layer selected", text)
             return False
         name = project.info.layers[current].name
-        found = {
-            what: project.array(f"{self.source}/{name}/{what}")
-            for what in ("hist_counts", "hist_edges", "channel_min", "channel_max")
-        }
-        arrays = {key: a for key, a in found.items() if a is not None and len(a)}
-        if len(arrays) < len(found):
-            self._show_missing(name)
+        self._data = kept_distribution(project, self.source, name)
+        if self._data is None:
+            title, text = why_missing(project, self.source, name)
+            self.show_empty(title, text, "Analyse", "analyse", controls=True)
             return False
-        top = project.array(f"{self.source}/{name}/top_channels")
-        self._data = Distribution(
-            counts=np.asarray(arrays["hist_counts"], dtype=np.int64),
-            edges=np.asarray(arrays["hist_edges"], dtype=np.float64),
-            low=np.asarray(arrays["channel_min"], dtype=np.float64),
-            high=np.asarray(arrays["channel_max"], dtype=np.float64),
-            top_channels=np.zeros(0, np.int64) if top is None else top[:OUTLIERS],
-        )
         self.show_plot()
         return True
-
-    def _show_missing(self, name: str) -> None:
-        project = self._context.project
-        assert project is not None
-        run = project.latest_run(self.source)
-        what = "weight statistics" if self.source == WEIGHTS else "activations"
-        need = "" if self.source == WEIGHTS else "Choose calibration data and analyse"
-        text = (
-            f"{need or 'Analyse'} the model to see how the values of {name} are "
-            "spread and where its levels would lie."
-        )
-        if run is not None and run.status == "running":
-            text = f"The running job has not reached {name} yet."
-        elif run is not None:
-            text = f"The last run kept nothing for {name}: see its warnings under Jobs."
-        self.show_empty(f"No {what} yet", text, "Analyse", "analyse", controls=True)
 
     # -- drawing -------------------------------------------------------------------
 
@@ -240,13 +225,13 @@ class DistributionView(PlotPanel):
             data.counts, data.edges, log=self.log_box.isChecked(), noun=noun
         )
         self.channels.set_channels(data, by_range=self.sort_box.isChecked())
-        layer = project.info.layers[self._context.selection.current]
-        source = _SOURCES[self.source]
+        layer = project.info.layers[self._selection.current]
+        source = SOURCES[self.source]
         self.set_title(f"{source} of {layer.name}")
 
     def scheme(self) -> Scheme | None:
         """Return the scheme whose levels are shown, None for the stored float."""
-        project, current = self._context.project, self._context.selection.current
+        project, current = self._context.project, self._selection.current
         if project is None or current < 0:
             return None
         if self.scheme_box.currentIndex() > 0:
@@ -262,16 +247,29 @@ class DistributionView(PlotPanel):
         self.channel_box.setMaximum(len(data.low) - 1)
         self.channel_box.blockSignals(False)
         wanted = self.channel_box.value()
-        grid = None if scheme is None else grid_of(scheme, data, wanted)
+        method = None if scheme is None else grid_of(scheme, data, wanted)
+        self.clip_bar.set_method(self._subject(), data, scheme, method)
+        self.channel_box.setEnabled(method is not None and method.channel != SHARED)
+        if scheme is not None:
+            form = scheme.number_format
+            self.histogram.set_movable(form.affine or form.signed, True)
+        self._draw_grid()
+        self.set_subtitle(self._caption(scheme, self._grid))
+        self._show_legend(scheme, self._grid)
+
+    @Slot()
+    def _draw_grid(self) -> None:
+        """Draw the levels, while the range is dragged once a frame."""
+        grid, cost = self.clip_bar.grid, self.clip_bar.cost
         self._grid = grid
-        levels = np.zeros(0) if grid is None else grid.levels
-        self.channel_box.setEnabled(grid is not None and grid.channel != SHARED)
-        shared = grid is not None and grid.channel == SHARED
-        clips = shared and scheme is not None and scheme.granularity == "tensor"
-        self.histogram.set_levels(levels, clips=clips)
+        none = np.zeros(0)
+        levels = none if grid is None else grid.levels
+        self.histogram.set_levels(levels, clips=cost is not None)
+        if cost is None:
+            self.histogram.set_after(none, none)
+        else:
+            self.histogram.set_after(cost.edges, cost.density)
         self.channels.set_choice(SHARED if grid is None else grid.channel, levels)
-        self.set_subtitle(self._caption(scheme, grid))
-        self._show_legend(scheme, grid)
 
     def _caption(self, scheme: Scheme | None, grid: LevelGrid | None) -> str:
         data, project = self._data, self._context.project
@@ -288,16 +286,16 @@ class DistributionView(PlotPanel):
         elif grid is None:
             parts.append(f"{scheme.key}: too many values to draw as levels")
         else:
-            parts.append(grid_caption(scheme, grid))
+            parts.append(grid_caption(scheme, grid, by_hand=self.clip_bar.by_hand))
             noise = self._noise(scheme)
-            if np.isfinite(noise):
+            if np.isfinite(noise) and not self.clip_bar.by_hand:
                 parts.append(f"signal to noise {noise:.1f} dB, higher is better")
         text = " · ".join(parts) + "."
         return f"{text} {grid.note}".rstrip() if grid is not None else text
 
     def _noise(self, scheme: Scheme) -> float:
         """Return the kept signal-to-noise ratio of the weights [dB], or NaN."""
-        project, current = self._context.project, self._context.selection.current
+        project, current = self._context.project, self._selection.current
         if project is None or self.source != WEIGHTS:
             return float("nan")
         if scheme.key not in project.formats("weights", "sqnr", "weight"):
@@ -313,10 +311,13 @@ class DistributionView(PlotPanel):
         if grid is not None and scheme is not None:
             dash = theme().pen("clip", style=Qt.PenStyle.DashLine)
             own = f" in channel {grid.channel}" if grid.channel != SHARED else ""
-            ends = "their ends"
-            ends += ": clipped beyond" if scheme.granularity == "tensor" else ""
+            clips = self.clip_bar.cost is not None
+            ends = "their ends" + (": clipped beyond" if clips else "")
             pen = theme().pen("quantized")
             entries.append(Entry(f"levels of {scheme.key}{own}", "line", pen, none))
+            if clips:
+                after = "after rounding, spread over each step"
+                entries.append(Entry(after, "line", pen, none))
             entries.append(Entry(ends, "line", dash, none))
         if self._data is not None and len(self._data.top_channels):
             red = theme().brush("danger")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from app.theme import theme
@@ -18,7 +20,18 @@ MIN_SPACING = 4.0
 
 
 class HistogramPlot(Plot):
-    """Counts over values, filled; levels as lines, the range as two dashed lines."""
+    """Counts over values, filled; levels as lines, the range as two dashed lines.
+
+    Signals:
+        dragged: An end of the range is being moved: 0 for the lower, 1 for the upper
+            one, and the value it is moved to.
+        dropped: The person let go of it.
+        resetRequested: A double click.
+    """
+
+    dragged = Signal(int, float)
+    dropped = Signal()
+    resetRequested = Signal()
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         """Make an empty histogram."""
@@ -29,13 +42,19 @@ class HistogramPlot(Plot):
         self._is_log = True
         self._curve = pg.PlotCurveItem()
         self._lines = pg.PlotCurveItem(connect="pairs")
+        self._after = pg.PlotCurveItem()
+        self._held = -1
         self._ends = tuple(
-            pg.InfiniteLine(angle=90, movable=False, label="") for _ in range(2)
+            pg.InfiniteLine(angle=90, movable=True, label="") for _ in range(2)
         )
         self._outside = tuple(
             pg.LinearRegionItem(movable=False, pen=pg.mkPen(None)) for _ in range(2)
         )
-        for depth, item in ((1, self._curve), (2, self._lines)):
+        for depth, item in (
+            (1, self._curve),
+            (2, self._lines),
+            (3, self._after),
+        ):
             item.setZValue(depth)
             self.addItem(item, ignoreBounds=True)
         for region in self._outside:
@@ -44,6 +63,9 @@ class HistogramPlot(Plot):
         for line in self._ends:
             line.setZValue(5)
             self.addItem(line, ignoreBounds=True)
+            line.sigDragged.connect(self._on_dragged)
+            line.sigPositionChangeFinished.connect(self._on_dropped)
+        self.scene().sigMouseClicked.connect(self._on_double_click)
         self.box.setMouseEnabled(x=True, y=False)
         self.box.sigXRangeChanged.connect(self._draw_levels)
         self.box.sigResized.connect(self._draw_levels)
@@ -57,10 +79,12 @@ class HistogramPlot(Plot):
         self._curve.setBrush(theme().brush("float_data", alpha=0.35))
         for line in self._ends:
             line.setPen(theme().pen("clip", style=Qt.PenStyle.DashLine))
+            line.setHoverPen(theme().pen("clip", width=2))
             line.label.setColor(theme().colour("clip"))
             fill = theme().colour("base")
             fill.setAlphaF(0.85)
             line.label.fill = pg.mkBrush(fill)
+        self._after.setPen(theme().pen("quantized"))
         for region in self._outside:
             region.setBrush(theme().brush("clip", alpha=0.08))
         self._draw_levels()
@@ -121,12 +145,64 @@ class HistogramPlot(Plot):
             first, last = float(levels[0]), float(levels[-1])
             places, which = (first, last), ("lowest", "highest")
             for line, place, word in zip(self._ends, places, which, strict=True):
-                line.setValue(place)
+                if line is not self._line_held():
+                    line.setValue(place)
                 line.label.setFormat(f"{word} level {number(place)}")
             far = 4 * max(abs(first), abs(last), *np.abs(self.edges[[0, -1]]))
             self._outside[0].setRegion((-far, first))
             self._outside[1].setRegion((last, far))
         self._draw_levels()
+
+    def set_after(
+        self, edges: NDArray[np.float64], heights: NDArray[np.float64]
+    ) -> None:
+        """Show the values after rounding as an outline over the counts.
+
+        Args:
+            edges: `[n + 1]`; none hides the outline.
+            heights: `[n]` values per bin.
+        """
+        if not len(heights):
+            self._after.setData([], [])
+            return
+        if self._is_log:
+            heights = np.maximum(np.log10(np.maximum(heights, 1e-9)), LOG.floor)
+        # One outline down to the floor at both ends.
+        low = self._floor
+        self._after.setData(
+            np.repeat(edges, 2), np.concatenate([[low], np.repeat(heights, 2), [low]])
+        )
+
+    @property
+    def after(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The outline shown, in view coordinates; empty when hidden."""
+        x, y = self._after.getData()
+        none = np.zeros(0)
+        return (none, none) if x is None else (x, y)
+
+    def set_movable(self, low: bool, high: bool) -> None:
+        """Let the person drag the ends of the range, or not."""
+        for line, movable in zip(self._ends, (low, high), strict=True):
+            line.setMovable(movable)
+
+    def _line_held(self) -> object:
+        """Return the line under the mouse: it stays there, wherever its level is."""
+        return self._ends[self._held] if self._held >= 0 else None
+
+    @Slot(object)
+    def _on_dragged(self, line: pg.InfiniteLine) -> None:
+        self._held = self._ends.index(line)
+        self.dragged.emit(self._held, float(line.value()))
+
+    @Slot(object)
+    def _on_dropped(self, _line: object) -> None:
+        self._held = -1
+        self.dropped.emit()
+
+    @Slot(object)
+    def _on_double_click(self, event: Any) -> None:
+        if event.double() and event.button() == Qt.MouseButton.LeftButton:
+            self.resetRequested.emit()
 
     @Slot()
     def fit(self) -> None:

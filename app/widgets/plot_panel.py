@@ -128,7 +128,7 @@ class PlotPanel(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         row.addLayout(self.controls, 1)
         row.addWidget(self._more_button())
-        outside = QVBoxLayout(self)
+        self._outside = outside = QVBoxLayout(self)
         outside.setContentsMargins(gap, gap, gap, gap // 2)
         outside.setSpacing(gap)
         outside.addWidget(self._bar)
@@ -179,6 +179,10 @@ class PlotPanel(QWidget):
     def fit(self) -> None:
         """Show everything, or the selection first where there is one."""
         raise NotImplementedError
+
+    def add_control_row(self, row: QWidget) -> None:
+        """Put a further row of controls under the first; it is in no picture."""
+        self._outside.insertWidget(1, row)
 
     def set_subtitle(self, text: str) -> None:
         """Say what is measured, in which unit, on how much data."""

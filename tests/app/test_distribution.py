@@ -11,9 +11,10 @@ from PySide6.QtWidgets import QApplication
 
 from analysis.project import Project
 from app.context import AppContext
+from app.models.kept import INPUT, WEIGHTS
 from app.models.level_grid import SHARED, Distribution, envelope, grid_of
 from app.theme import theme
-from app.views.distribution import INPUT, WEIGHTS, DistributionView
+from app.views.distribution import DistributionView
 from quant_core.scheme import Scheme, parse_scheme
 from tests.app.panel_projects import (
     add_distribution,
@@ -257,6 +258,79 @@ def test_read_out_says_what_a_value_becomes(view, project):
     assert view.read_out.full == text
     view._on_hover_value(None)
     assert view.read_out.full == ""
+
+
+def test_dragging_a_clip_line_tells_the_error_at_once(view, project):
+    view.scheme_box.setCurrentText("int4")
+    settle()
+    bar, (low, high) = view.clip_bar, view.histogram._ends
+    assert bar.cost is None
+    assert "for all channels" in bar.text.full
+    assert len(view.histogram.after[0]) == 0
+    high.setValue(0.4)
+    view.histogram._on_dragged(high)
+    # In the same frame: levels, the mirrored line, the error, the outline.
+    assert view.histogram.levels[-1] == pytest.approx(0.4)
+    assert low.value() == pytest.approx(-0.4)
+    assert bar.text.full.startswith("SQNR ")
+    assert "computed from the histogram" in bar.text.full
+    truth = np.clip(np.rint(make_weights() / (0.4 / 7)), -7, 7) * (0.4 / 7)
+    mse = np.mean((truth - make_weights()) ** 2)
+    assert bar.cost.mse == pytest.approx(mse, rel=0.05)
+    assert len(view.histogram.after[0]) == 2 * 16
+    high.sigPositionChangeFinished.emit(high)
+    settle()
+    assert "int4 in a range by hand" in view.subtitle
+    assert view.histogram._outside[0].isVisible()
+
+
+def test_range_by_hand_by_keyboard_and_back(view, project, context):
+    view.scheme_box.setCurrentText("int4")
+    settle()
+    bar = view.clip_bar
+    before = view.histogram.levels.copy()
+    bar.high_box.setFocus()
+    bar.high_box.stepBy(-20)
+    settle()
+    assert bar.by_hand
+    assert view.histogram.levels[-1] < before[-1]
+    bar.reset_button.click()
+    settle()
+    assert not bar.by_hand
+    np.testing.assert_array_equal(view.histogram.levels, before)
+    bar.high_box.stepBy(-20)
+    view.scheme_box.setCurrentText("int6")
+    settle()
+    assert not bar.by_hand
+    bar.high_box.stepBy(-5)
+    view.histogram.resetRequested.emit()
+    assert not bar.by_hand
+    context.selection.clear()
+    settle()
+    assert not bar.isVisible()
+
+
+def test_after_rounding_is_shown_where_all_share_a_range(view, project):
+    project.set_weight([LAYER], parse_scheme("int4/tensor/mse"))
+    settle()
+    assert len(view.histogram.after[0]) == 2 * 16
+    assert any("after rounding" in entry.text for entry in view.legend.entries)
+    best = view.clip_bar.cost.sqnr
+    view.clip_bar.drag(1, 0.9)
+    assert "mse has" in view.clip_bar.text.full
+    # No range found by hand beats least squares by more than its grid of factors.
+    assert view.clip_bar.cost.sqnr < best + 0.2
+
+
+def test_pinned_panel_stays_on_its_layer(view, project, context):
+    name = project.info.layers[LAYER].name
+    view._selection.set_pinned(True)
+    context.selection.set([4])
+    settle()
+    assert view._title.full == f"Weights of {name}"
+    view._selection.set_pinned(False)
+    settle()
+    assert view.is_empty
 
 
 def test_counts_are_linear_or_log_with_a_place_for_none(view, project):
