@@ -286,14 +286,6 @@ def _evaluated(job: Evaluate, model: LoadedModel, data: Data | None) -> Events:
 
 
 def _searched(job: Search) -> SearchResult:
-    from analysis.search import SEARCHES
-    from analysis.search.budget import Budget
+    from analysis.search import solve
 
-    found = [search for search in SEARCHES if search.key == job.key]
-    if not found:
-        raise AnalysisError(
-            "There is no such search.",
-            value=job.key,
-            allowed=", ".join(search.key for search in SEARCHES),
-        )
-    return found[0](**job.params).run(job.table, Budget.parse(job.budget))
+    return solve(job.table, job.budget, job.key, job.params)

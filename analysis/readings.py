@@ -111,10 +111,14 @@ class Readings:
         return table.stderrs((quantity, part, format))
 
     def formats(
-        self, measure: str, quantity: str = "error", part: str = "weight"
+        self,
+        measure: str,
+        quantity: str = "error",
+        part: str = "weight",
+        run: int | None = None,
     ) -> tuple[str, ...]:
         """Return the scheme keys a measure has numbers for, in their first order."""
-        table = self._table(measure, None)
+        table = self._table(measure, run)
         columns = () if table is None else table.columns()
         return tuple(f for q, p, f in columns if (q, p) == (quantity, part) and f)
 
@@ -124,9 +128,10 @@ class Readings:
         format: str | None = None,  # noqa: A002
         quantity: str = "error",
         part: str = "input",
+        run: int | None = None,
     ) -> dict[str, float]:
         """Return one number per target (sites, or "" for the whole model)."""
-        table = self._table(measure, None)
+        table = self._table(measure, run)
         found = {} if table is None else table.by_target((quantity, part, format))
         return {name: value for name, (value, _) in found.items()}
 

@@ -28,8 +28,10 @@ from analysis.messages import (
 )
 from analysis.model import ModelInfo
 from analysis.project import Project
-from analysis.search.problem import CostTable, table_from_project
-from analysis.version import tool_version
+from analysis.search.of_project import signed
+from analysis.search.problem import CostTable
+from analysis.search.setup import Setup
+from analysis.search.table import table_from_project
 from app.context import AppContext
 from app.dialogs.analyse import EXAMPLE, SETTINGS_KEY, AnalysisRequest
 from app.dialogs.search import SearchRequest
@@ -346,16 +348,8 @@ class Session(QObject):
         if project is None or self._search is None:
             return
         request, table = self._search
-        run = project.latest_run("predicted_error")
         found = table.assign(project.assignment, event.result.choice)
-        found = found.with_provenance(
-            measure="predicted_error",
-            search="exact",
-            budget=request.budget,
-            target=request.target,
-            samples=None if run is None else run.samples,
-            tool_version=tool_version(),
-        )
+        found = signed(project, found, Setup(), "exact", request.budget, {})
         self.context.replace_assignment(found, f"Search {request.budget}")
 
     @Slot(object)

@@ -27,7 +27,8 @@ from analysis.errors import AnalysisError
 from analysis.search import SEARCHES
 from analysis.search.front import front
 from analysis.search.of_project import search, signed
-from analysis.search.problem import table_from_project
+from analysis.search.setup import Setup
+from analysis.search.table import table_from_project
 from quant_core.scheme import parse_scheme
 from quant_core.targets import get_target
 
@@ -169,7 +170,7 @@ def whole_front(project: Project, args: argparse.Namespace) -> dict[str, Assignm
         name = f"{args.name or 'front'} {bits:.3g} bits"
         while name in found:
             name += "'"
-        found[name] = signed(project, assignment, args.method, None)
+        found[name] = signed(project, assignment, Setup(), args.method, None, {})
     return found
 
 

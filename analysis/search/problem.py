@@ -1,56 +1,105 @@
-"""The question every search answers: one scheme per layer, within limits."""
+"""The question every search answers: one option per layer, within limits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
-from analysis.search.budget import Budget, Limit
+from analysis.search.budget import UNITS, Budget, Limit
 from quant_core.assignment import Assignment
-from quant_core.cost import LayerSizes
-from quant_core.scheme import Scheme, parse_scheme
+from quant_core.scheme import Scheme
 from quant_core.sites import Layer
-from quant_core.targets import Target, get_target
-
-if TYPE_CHECKING:
-    from analysis.project import Project
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
+Choice = NDArray[np.int16]
 Ties = Sequence[Sequence[int]]
 
 MEASURE = "predicted_error"
+"""What is minimised unless something else is asked for."""
 
-PROVEN = 1e-9
-"""Relative gap that sums in double precision cannot tell from none."""
 
-ROUNDING = 1e-12
-"""Relative slack of a limit: sums in another order differ by this much."""
+@dataclass(frozen=True)
+class BlockCosts:
+    """Measured costs of the layers of one block, not one by one but together.
+
+    BRECQ (arXiv 2102.05426) measures every subset of a block's layers at the lowest
+    width, because there layers interact most.
+
+    Attributes:
+        layers: Indices of the n layers of the block.
+        option: The option that the subsets are at.
+        cost: `[2^n]`, entry m for the subset whose layer k is in it when bit k of m
+            is set. Stands in for the own costs of these layers at `option`.
+
+    Raises:
+        AnalysisError: the number of costs is not 2^n.
+    """
+
+    layers: tuple[int, ...]
+    option: int
+    cost: Floats
+
+    def __post_init__(self) -> None:
+        if self.cost.shape != (2 ** len(self.layers),):
+            raise AnalysisError(
+                "A block of n layers needs one cost for each of its 2^n subsets.",
+                value=self.cost.shape,
+                allowed=f"({2 ** len(self.layers)},)",
+            )
+
+    def beyond(self, own: Floats, choice: NDArray[np.integer]) -> Floats:
+        """Return what the block adds to the sum of own costs.
+
+        Args:
+            own: `[L, P]` own costs.
+            choice: `[..., L]` options.
+
+        Returns:
+            `[...]`, negative where the layers hurt less together.
+        """
+        members = list(self.layers)
+        inside = choice[..., members] == self.option
+        subset = inside @ (1 << np.arange(len(members)))
+        alone = np.where(inside, own[members, self.option], 0.0).sum(-1)
+        return np.asarray(self.cost[subset] - alone)
 
 
 @dataclass(frozen=True)
 class CostTable:
     """What every choice costs, layer by layer.
 
-    A search returns indices into `palette`; `assign` turns them into an assignment.
+    A row is a layer or, after the L layers, a further activation site. An option is
+    a scheme of the weights and, when `inputs` is given, one of the input activations
+    as well: it is part of the option because bit operations multiply the two. A
+    search returns one option per row; `assign` turns them into an assignment.
 
     Attributes:
         layers: The L layers, in table order.
-        palette: The P schemes to choose from; the first is None, the stored float.
-        cost: `[L, P]` own predicted error, in the unit of the task, zero or more; inf
-            where a scheme is not offered.
-        bits: `[L, P]` storage with scales and zero points (bits).
-        bops: `[L, P]` bit operations per sample, or None when the multiply-adds of
+        palette: Scheme of the weights of each of the P options; the first is None,
+            the stored float.
+        cost: `[R, P]` own error in the unit of the objective, zero or more; inf where
+            an option is not offered. R is L plus the number of `sites`.
+        bits: `[R, P]` storage with scales and zero points (bits).
+        bops: `[R, P]` bit operations per sample, or None when the multiply-adds of
             the layers are not known.
-        ties: Groups of layer indices that must get the same scheme.
+        ties: Groups of layer indices that must get the same option.
+        inputs: Scheme of the inputs of each option; None when the inputs of all
+            layers stay as they are assigned.
+        sites: Names of the further sites; there an option is its scheme in `inputs`.
+        costs: `[R, P]` by name: latency, energy or whatever else may be limited; inf
+            where a table does not tell.
+        stderr: `[R, P]` standard error of `cost`, NaN where exact; None if unknown.
+        blocks: Costs of layers together; only some searches use them.
+        objective: What `cost` is, as it would be asked for ("predicted_error").
 
     Raises:
-        AnalysisError: the arrays do not fit layers and palette.
+        AnalysisError: the arrays do not fit rows and options.
     """
 
     layers: tuple[Layer, ...]
@@ -59,230 +108,161 @@ class CostTable:
     bits: Floats
     bops: Floats | None = None
     ties: tuple[tuple[int, ...], ...] = field(default=())
+    inputs: tuple[Scheme | None, ...] | None = None
+    sites: tuple[str, ...] = ()
+    costs: Mapping[str, Floats] = field(default_factory=dict)
+    stderr: Floats | None = None
+    blocks: tuple[BlockCosts, ...] = ()
+    objective: str = MEASURE
 
     def __post_init__(self) -> None:
-        shape = len(self.layers), len(self.palette)
-        for name in ("cost", "bits", "bops"):
-            array = getattr(self, name)
+        shape = len(self.layers) + len(self.sites), len(self.palette)
+        given: dict[str, Floats | None] = {
+            name: getattr(self, name) for name in ("cost", "bits", "bops", "stderr")
+        }
+        for name, array in {**given, **self.costs}.items():
             if array is not None and array.shape != shape:
                 raise AnalysisError(
                     f"The {name} of a search must be one number per layer and scheme.",
                     value=array.shape,
                     allowed=f"{shape[0]} layers x {shape[1]} schemes",
                 )
-        if not self.palette or self.palette[0] is not None:
+        taken = sorted(set(self.costs) & set(UNITS))
+        if taken:
+            raise AnalysisError("A cost table has a name that is taken.", value=taken)
+        if self.inputs is not None and len(self.inputs) != shape[1]:
+            raise AnalysisError("Every option of a search needs an input scheme.")
+        if not self.palette or any(s is not None for s in self._schemes(0)):
             raise AnalysisError("The palette of a search must start with the float.")
+
+    def _schemes(self, option: int) -> tuple[Scheme | None, Scheme | None]:
+        """Return the schemes of weights and inputs of an option."""
+        own = None if self.inputs is None else self.inputs[option]
+        return self.palette[option], own
+
+    def name_of(self, option: int) -> str:
+        """Return what an option is called: "int4", "int4 x int8/tensor", "float"."""
+        weight, own = ("float" if s is None else s.key for s in self._schemes(option))
+        return weight if self.inputs is None else f"{weight} x {own}"
 
     @property
     def parameters(self) -> int:
         """Number of weights in all layers."""
         return sum(layer.parameters for layer in self.layers)
 
-    def stored(self, limit: Limit) -> float:
-        """Return what the model needs as it is stored, in the unit of `limit`."""
+    def amount(self, limit: Limit) -> Floats:
+        """Return the `[R, P]` numbers whose sum a limit is about.
+
+        Raises:
+            AnalysisError: it is not known.
+        """
         if limit.quantity == "error":
-            return 0.0
+            return self.cost
+        if limit.quantity in self.costs:
+            return self.costs[limit.quantity]
+        if limit.quantity not in UNITS:
+            raise AnalysisError(
+                f"There is no cost table called {limit.quantity}.",
+                value=str(limit),
+                allowed=", ".join([*UNITS, *self.costs]),
+            )
         if limit.quantity != "bops":
-            return float(self.bits[:, 0].sum()) / self.per_unit(limit)
+            return self.bits
         if self.bops is None:
             raise AnalysisError(
                 "The bit operations of this model are not known.",
                 value=str(limit),
-                allowed="limits on bits, size and error",
+                allowed="limits on bits, size, compression and error",
                 hint="Analyse the model with data first: a forward pass counts the "
                 "multiply-adds of every layer.",
             )
-        return float(self.bops[:, 0].sum())
+        return self.bops
+
+    def stored(self, limit: Limit) -> float:
+        """Return what the model needs as it is stored, in the unit of `limit`.
+
+        Raises:
+            AnalysisError: it is not known.
+        """
+        if limit.quantity == "error":
+            return 0.0
+        stored = float(self.amount(limit)[:, 0].sum()) / self.per_unit(limit)
+        if limit.relative and not np.isfinite(stored):
+            raise AnalysisError(
+                f"The {limit.quantity} of the stored model is not known.",
+                value=str(limit),
+                hint="Give the limit as a number, or add float to the cost table.",
+            )
+        return stored
 
     def per_unit(self, limit: Limit) -> float:
         """Return how many bits, bit operations ... one unit of `limit` stands for."""
-        return {"size": 8.0, "bits": float(self.parameters or 1)}.get(
-            limit.quantity, 1.0
-        )
+        if limit.quantity == "bits":
+            return float(self.parameters or 1)
+        return 8.0 if limit.quantity == "size" else 1.0
 
     def assign(self, base: Assignment, choice: NDArray[np.integer]) -> Assignment:
-        """Return `base` with the weights of all layers as chosen.
+        """Return `base` with all layers and sites as chosen.
 
         Args:
-            base: Assignment of the same layers; inputs, sites and locks stay.
-            choice: `[L]` indices into `palette`.
+            base: Assignment of the same layers; what is not chosen stays.
+            choice: `[R]` options.
         """
-        return base.with_choice(choice, self.palette)
+        count = len(self.layers)
+        made = base.with_choice(choice[:count], self.palette)
+        if self.inputs is None:
+            return made
+        for option in np.unique(choice[:count]):
+            made = made.with_input(choice[:count] == option, self.inputs[option])
+        for site, option in zip(self.sites, choice[count:], strict=True):
+            made = made.with_site(site, self.inputs[option])
+        return made
+
+    def choice_of(self, assignment: Assignment) -> Choice | None:
+        """Return an assignment as `[R]` options, None when it is outside the palette.
+
+        Args:
+            assignment: Of the same layers.
+        """
+        entry: dict[tuple[Scheme | None, Scheme | None], int] = {}
+        for option in range(len(self.palette)):
+            entry.setdefault(self._schemes(option), option)
+        weights, own = assignment.palette, assignment.palette
+        if self.inputs is None:
+            own = (None,)
+        lookup = np.array([[entry.get((w, i), -1) for i in own] for w in weights])
+        column = assignment.input if self.inputs is not None else 0
+        choice = lookup[assignment.weight, column]
+        at_sites = [entry.get((None, assignment.sites.get(s)), -1) for s in self.sites]
+        choice = np.concatenate([choice, at_sites]).astype(np.int16)
+        return None if (choice < 0).any() else choice
 
     def total(self, array: Floats, choice: NDArray[np.integer]) -> float:
-        """Return the sum of `array` over the chosen schemes."""
-        return float(array[np.arange(len(self.layers)), choice].sum())
+        """Return the sum of `array` over the chosen options."""
+        return float(array[np.arange(len(choice)), choice].sum())
 
-
-@dataclass(frozen=True)
-class Groups:
-    """A cost table with tied layers merged: G groups that choose independently.
-
-    Attributes:
-        of_layer: `[L]` group of each layer.
-        cost: `[G, P]`, inf where a scheme is not offered to the whole group.
-        bits: `[G, P]`, likewise.
-        bops: `[G, P]`, likewise, or None.
-    """
-
-    of_layer: Indices
-    cost: Floats
-    bits: Floats
-    bops: Floats | None
-
-    def expand(self, option: NDArray[np.integer]) -> NDArray[np.int16]:
-        """Return the choice of every layer from the choice of every group."""
-        return option[self.of_layer].astype(np.int16)
-
-
-def merge(
-    table: CostTable,
-    locked: NDArray[np.bool_] | None = None,
-    choice: NDArray[np.integer] | None = None,
-    ties: Ties = (),
-) -> Groups:
-    """Return `table` with tied layers merged and locked layers held.
-
-    Args:
-        table: The costs; its own ties always hold.
-        locked: `[L]` layers that keep what `choice` says.
-        choice: `[L]` indices into the palette; read where `locked`.
-        ties: Further groups of layers that must share a scheme.
-
-    Raises:
-        AnalysisError: a group has no scheme left, with the layers it is made of.
-    """
-    cost = table.cost
-    if not (cost >= 0).all():
-        raise AnalysisError("A cost of a search is not a number of zero or more.")
-    if locked is not None and locked.any():
-        if choice is None:
-            raise AnalysisError("Locked layers need the choice they are locked to.")
-        held = np.flatnonzero(locked)
-        own = cost[held, choice[held]]
-        cost = cost.copy()
-        cost[held] = np.inf
-        cost[held, choice[held]] = np.where(np.isfinite(own), own, 0.0)
-    of_layer = _group_of_layer(len(table.layers), [*table.ties, *ties])
-    total = _sum(cost, of_layer)
-    offered = np.isfinite(total)
-    groups = Groups(
-        of_layer,
-        total,
-        np.where(offered, _sum(table.bits, of_layer), np.inf),
-        None
-        if table.bops is None
-        else np.where(offered, _sum(table.bops, of_layer), np.inf),
-    )
-    stuck = np.flatnonzero(~offered.any(1))
-    if len(stuck):
-        names = [table.layers[i].name for i in np.flatnonzero(of_layer == stuck[0])]
-        raise AnalysisError(
-            "No scheme is left that all of these layers may take."
-            if len(names) > 1
-            else f"No scheme is left for {names[0]}.",
-            value=", ".join(names[:6]) + (" ..." if len(names) > 6 else ""),
-            allowed="at least one scheme offered to every layer of a tie",
-            hint="Unlock one of them, analyse more formats, or choose another target.",
-        )
-    return groups
-
-
-def _group_of_layer(layers: int, ties: Ties) -> Indices:
-    """Return `[L]` group numbers; overlapping ties become one group."""
-    pairs = [(tie[0], other) for tie in ties for other in tie[1:]]
-    first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-    label = np.arange(layers)
-    while True:
-        lower = label.copy()
-        least = np.minimum(label[first], label[second])
-        np.minimum.at(lower, first, least)
-        np.minimum.at(lower, second, least)
-        if np.array_equal(lower, label):
-            return np.unique(label, return_inverse=True)[1].astype(np.int64)
-        label = lower
-
-
-def _sum(values: Floats, of_layer: Indices) -> Floats:
-    out = np.zeros((int(of_layer.max(initial=-1)) + 1, values.shape[1]))
-    np.add.at(out, of_layer, values)
-    return out
+    def error(self, choice: NDArray[np.integer]) -> float:
+        """Return the objective of a choice, blocks included; nothing for inf."""
+        own = np.where(np.isfinite(self.cost), self.cost, 0.0)
+        beyond = sum(float(block.beyond(own, choice)) for block in self.blocks)
+        return self.total(own, choice) + beyond
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One limit as a sum over groups: `sum(amount[g, option[g]]) <= most`.
+class Baseline:
+    """The best that one option for all layers does within a budget.
 
     Attributes:
-        limit: As the user gave it.
-        amount: `[G, P]` bits, bit operations or error.
-        most: The limit in the unit of `amount`.
-        per_unit: How much of `amount` is one unit of the limit (8 for bytes).
+        name: What the option is called.
+        choice: `[R]`; layers that cannot take the option have the next larger one.
+        cost: Objective of the choice.
+        bits: Storage of the choice (bits).
     """
 
-    limit: Limit
-    amount: Floats
-    most: float
-    per_unit: float
-
-    def holds(self, option: NDArray[np.integer]) -> bool:
-        """Return whether a choice of every group keeps the limit."""
-        return self.total(option) <= self.most * (1 + ROUNDING)
-
-    def total(self, option: NDArray[np.integer]) -> float:
-        """Return the sum of `amount` over a choice of every group."""
-        return float(self.amount[np.arange(len(self.amount)), option].sum())
-
-
-def rows_of(table: CostTable, groups: Groups, budget: Budget) -> tuple[Row, ...]:
-    """Return the limits of `budget` as rows, in the order they were given."""
-    rows = []
-    for limit in budget.limits:
-        per_unit = table.per_unit(limit)
-        most = limit.absolute(table.stored(limit)) * per_unit
-        if limit.quantity == "error":
-            amount = groups.cost
-        elif limit.quantity == "bops" and groups.bops is not None:
-            amount = groups.bops
-        else:
-            amount = groups.bits
-        rows.append(Row(limit, amount, most, per_unit))
-    return tuple(rows)
-
-
-def check_reachable(table: CostTable, rows: Sequence[Row], budget: Budget) -> None:
-    """Refuse a budget with a limit that no assignment keeps even on its own.
-
-    Raises:
-        AnalysisError: naming the smallest possible value.
-    """
-    for row in rows:
-        smallest = float(row.amount.min(1).sum())
-        if smallest > row.most * (1 + ROUNDING):
-            raise unreachable(table, row, smallest, Budget((row.limit,)), budget)
-
-
-def unreachable(
-    table: CostTable, row: Row, smallest: float, beside: Budget, budget: Budget
-) -> AnalysisError:
-    """Return the error for a limit below the smallest possible amount.
-
-    Args:
-        table: The costs.
-        row: The limit that cannot be met.
-        smallest: Least amount any choice reaches, in the unit of `row.amount`.
-        beside: The limits under which `smallest` is the least.
-        budget: The budget as given.
-    """
-    possible = row.limit.write(smallest / row.per_unit, table.stored(row.limit))
-    others = ", ".join(str(x) for x in beside.limits if x is not row.limit)
-    direction = "more" if row.limit.quantity == "error" else "fewer"
-    return AnalysisError(
-        f"No assignment keeps {row.limit}{f' together with {others}' * bool(others)}.",
-        value=str(budget),
-        allowed=f"{possible} or more, the smallest possible with the schemes offered",
-        hint=f"Raise the limit, analyse formats of {direction} bits, or unlock layers.",
-    )
+    name: str
+    choice: Choice
+    cost: float
+    bits: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,106 +270,38 @@ class SearchResult:
     """What a search found.
 
     Attributes:
-        choice: `[L]` indices into the palette of the cost table.
-        cost: Predicted error of the choice, summed over layers.
+        choice: `[R]` options of the cost table.
+        cost: Objective of the choice, summed over layers.
         bits: Storage of the choice (bits).
         gap: How much better the best assignment could be at most, as a share of what
             was minimised (the error, or the bits when only the error is limited).
+            NaN when the search cannot tell.
         proven: Whether no assignment can be better by more than was asked for.
+        uniform: One option for all under the same budget, for comparison; None when
+            no single option keeps it.
     """
 
-    choice: NDArray[np.int16]
+    choice: Choice
     cost: float
     bits: float
     gap: float
     proven: bool
+    uniform: Baseline | None = None
 
 
-def relative_gap(value: float, bound: float) -> float:
-    """Return how far `value` lies above a lower bound, as a share of it."""
-    return max(0.0, (value - bound) / value) if value > 0 else 0.0
+class SearchMethod(Protocol):
+    """What every search offers; see `analysis/search`.
 
-
-def result(
-    table: CostTable, choice: NDArray[np.int16], gap: float, proven: bool
-) -> SearchResult:
-    """Return a choice with its totals, summed layer by layer."""
-    cost = np.where(np.isfinite(table.cost), table.cost, 0.0)
-    return SearchResult(
-        choice, table.total(cost, choice), table.total(table.bits, choice), gap, proven
-    )
-
-
-def table_from_project(project: Project) -> CostTable:
-    """Return the costs of a project's layers by its predicted error.
-
-    Offered are the schemes that were analysed, unless the project's target refuses
-    them. Locked layers, and layers that were not analysed at all (NaN in their
-    weights), keep the scheme they have now. Bit operations count the inputs as they
-    are assigned now. Ties are those of the model and of the target.
-
-    Raises:
-        AnalysisError: the predicted error of no layer is known.
+    Attributes:
+        reconstruction: Which parts of a published method are not taken from its
+            source but rebuilt, one sentence; "" when none are.
     """
-    now, target = project.assignment, get_target(project.target)
-    layers = now.layers
-    keys = project.formats(MEASURE, "error", "weight")
-    if not keys:
-        raise AnalysisError(
-            "A search needs the predicted error of the layers.",
-            hint=f"Run the measure {MEASURE} first.",
-        )
-    analysed = (None, *map(parse_scheme, keys))
-    palette = tuple(dict.fromkeys((*analysed, *now.used())))
-    cost = np.full((len(layers), len(palette)), np.inf)
-    for option, key in enumerate(keys, start=1):
-        cost[:, option] = project.values(MEASURE, format=key)
-    cost[~np.isfinite(cost)] = np.inf
-    known = np.isfinite(cost[:, 1:]).any(1)
-    cost[:, 0] = 0.0
-    bits, bops = _amounts(now, palette)
-    entry = {scheme: option for option, scheme in enumerate(palette)}
-    current = np.array([entry.get(scheme, 0) for scheme in now.palette])[now.weight]
-    held = np.flatnonzero(now.locked | ~known)
-    kept = cost[held, current[held]]
-    cost[_refused(target, layers, palette) | ~np.isfinite(bits)] = np.inf
-    cost[held] = np.inf
-    cost[held, current[held]] = np.where(np.isfinite(kept), kept, 0.0)
-    ties = (*project.info.ties, *target.ties([layer.name for layer in layers]))
-    return CostTable(layers, palette, cost, bits, bops, ties)
 
+    key: ClassVar[str]
+    title: ClassVar[str]
+    version: ClassVar[int]
+    reconstruction: ClassVar[str]
 
-def _refused(
-    target: Target, layers: Sequence[Layer], palette: Sequence[Scheme | None]
-) -> NDArray[np.bool_]:
-    """Return `[L, P]` what the target cannot run; layers of one shape are alike."""
-    first: dict[object, int] = {}
-    alike = [
-        first.setdefault((x.kind, x.shape, x.channel_axes, x.dtype), i)
-        for i, x in enumerate(layers)
-    ]
-    refused = np.zeros((len(layers), len(palette)), dtype=bool)
-    for i in first.values():
-        reasons = [target.refuses(scheme, layers[i], "weight") for scheme in palette]
-        refused[i] = [reason is not None for reason in reasons]
-    return refused[alike]
-
-
-def _amounts(
-    now: Assignment, palette: Sequence[Scheme | None]
-) -> tuple[Floats, Floats | None]:
-    """Return `[L, P]` bits, and bit operations with the inputs as they are now."""
-    sizes = LayerSizes.of(now.layers)
-    bits = np.stack([sizes.weight_bits(scheme) for scheme in palette], axis=1)
-    if not sizes.macs.any():
-        return bits, None
-
-    def widths(schemes: Sequence[Scheme | None]) -> Floats:
-        own = [
-            sizes.stored if s is None else np.full(len(bits), s.bits) for s in schemes
-        ]
-        return np.stack(own, axis=1).astype(np.float64)
-
-    rows = np.arange(len(bits))
-    operand = widths(now.palette)[rows, now.input]
-    return bits, (sizes.macs * operand)[:, None] * widths(palette)
+    def run(self, problem: CostTable, budget: Budget) -> SearchResult:
+        """Return an assignment within the budget."""
+        ...

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.search.front import Front, front
-from analysis.search.problem import MEASURE, CostTable, table_from_project
+from analysis.search.problem import CostTable
+from analysis.search.table import table_from_project
 
 if TYPE_CHECKING:
     from analysis.project import Project
-    from quant_core.assignment import Assignment
 
 Choice = NDArray[np.int16]
 
@@ -77,8 +77,8 @@ def offer_of(project: Project) -> Offer:
         AnalysisError: no predicted error is known, or nothing is left to choose.
     """
     table = table_from_project(project)
-    stderrs = _stderrs(project, table)
-    now = _indices(project.assignment, table)
+    stderrs = np.zeros(table.cost.shape) if table.stderr is None else table.stderr
+    now = table.choice_of(project.assignment)
     assert now is not None
     uniform = []
     for option in range(1, len(table.palette)):
@@ -87,7 +87,7 @@ def offer_of(project: Project) -> Offer:
             uniform.append(candidate)
     kept = []
     for name, assignment in project.assignments.items():
-        choice = _indices(assignment, table)
+        choice = table.choice_of(assignment)
         if choice is not None and np.isfinite(_chosen(table.cost, choice)).all():
             kept.append(_candidate(name, None, table, stderrs, choice))
     held = np.isfinite(table.cost).sum(1) <= 1
@@ -109,7 +109,7 @@ def state_key(project: Project, held: NDArray[np.bool_]) -> tuple[object, ...]:
 
 def current_choice(project: Project, table: CostTable) -> Choice | None:
     """Return the present assignment in the table's palette, None if outside it."""
-    return _indices(project.assignment, table)
+    return table.choice_of(project.assignment)
 
 
 def _uniform(
@@ -151,20 +151,3 @@ def _candidate(
 
 def _chosen(values: NDArray[np.float64], choice: Choice) -> NDArray[np.float64]:
     return values[np.arange(len(choice)), choice]
-
-
-def _indices(assignment: Assignment, table: CostTable) -> Choice | None:
-    """Return an assignment as indices into the table's palette, None if outside it."""
-    entry = {scheme: i for i, scheme in enumerate(table.palette)}
-    lookup = np.array([entry.get(s, -1) for s in assignment.palette], dtype=np.int16)
-    choice = lookup[assignment.weight]
-    return None if (choice < 0).any() else choice
-
-
-def _stderrs(project: Project, table: CostTable) -> NDArray[np.float64]:
-    """Return `[layers, palette]` standard errors, zero for the stored float."""
-    values = np.zeros(table.cost.shape)
-    for option, scheme in enumerate(table.palette):
-        if scheme is not None:
-            values[:, option] = project.stderrs(MEASURE, format=scheme.key)
-    return values

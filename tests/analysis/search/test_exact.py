@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.errors import AnalysisError
-from analysis.search import exact
+from analysis.search import branch
 from analysis.search.budget import Budget
 from analysis.search.exact import Exact
 from analysis.search.front import ConvexFront
@@ -215,7 +215,7 @@ def test_large_search_is_proven_and_beats_the_front(text: str) -> None:
 
 
 def test_a_small_core_grows_until_it_is_proven(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact, "CORE", 1)
+    monkeypatch.setattr(branch, "CORE", 1)
     for seed in range(10):
         check(random_table(seed, 5), Budget.parse("bits<=6,bops<=0.15x"))
 

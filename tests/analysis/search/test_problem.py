@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from analysis.errors import AnalysisError
 from analysis.search import SEARCHES
 from analysis.search.budget import Budget
-from analysis.search.problem import CostTable, merge, table_from_project
+from analysis.search.problem import CostTable
+from analysis.search.question import merge
+from analysis.search.table import table_from_project
 from quant_core.assignment import Assignment
 from quant_core.cost import bops, weight_bits
 from quant_core.scheme import Scheme, parse_scheme
@@ -44,13 +46,25 @@ class FakeProject:
     def info(self) -> SimpleNamespace:
         return SimpleNamespace(ties=self.ties, layers=LAYERS)
 
-    def formats(self, measure: str, quantity: str, part: str) -> tuple[str, ...]:
+    def formats(
+        self, measure: str, quantity: str, part: str, run: int | None = None
+    ) -> tuple[str, ...]:
         assert (measure, quantity, part) == ("predicted_error", "error", "weight")
         return tuple(self.error)
 
-    def values(self, measure: str, format: str) -> NDArray[np.float64]:  # noqa: A002
+    def values(
+        self,
+        measure: str,
+        format: str,  # noqa: A002
+        quantity: str,
+        part: str,
+        run: int | None = None,
+    ) -> NDArray[np.float64]:
         assert measure == "predicted_error"
         return self.error[format]
+
+    def stderrs(self, *given: object) -> NDArray[np.float64]:
+        return np.full(len(LAYERS), np.nan)
 
 
 def project(**changes: object) -> FakeProject:
@@ -164,9 +178,9 @@ def test_from_project_to_assignment(search: type) -> None:
 def test_overlapping_ties_are_one_group() -> None:
     table = random_table(0, 6, ties=((0, 1), (4, 5)))
     groups = merge(table, ties=((1, 4),))
-    assert len(set(groups.of_layer[[0, 1, 4, 5]])) == 1
-    assert len(set(groups.of_layer)) == 3
-    group = groups.of_layer[0]
+    assert len(set(groups.of_row[[0, 1, 4, 5]])) == 1
+    assert len(set(groups.of_row)) == 3
+    group = groups.of_row[0]
     np.testing.assert_allclose(groups.bits[group], table.bits[[0, 1, 4, 5]].sum(0))
     assert (
         groups.expand(np.array([1, 2, 3]))[0] == groups.expand(np.array([1, 2, 3]))[5]
@@ -177,7 +191,7 @@ def test_ties_offer_only_what_all_of_them_may_take() -> None:
     table = random_table(0, 3, ties=((0, 2),))
     table.cost[2, 1] = np.inf
     groups = merge(table)
-    assert np.isinf(groups.cost[groups.of_layer[0], 1])
+    assert np.isinf(groups.cost[groups.of_row[0], 1])
 
 
 def test_tied_layers_locked_to_different_schemes() -> None:
