@@ -187,6 +187,22 @@ COMMANDS: tuple[Command, ...] = (
         ("[",),
         "project",
     ),
+    Command(
+        "go_to_layer",
+        "&Go to layer…",
+        "&Edit",
+        "Find a layer by some letters of its name.",
+        ("Ctrl+P",),
+        "project",
+    ),
+    Command(
+        "palette",
+        "Find co&mmand…",
+        "&Edit",
+        "Find any command by some letters of its name.",
+        ("Ctrl+Shift+P",),
+        gap=True,
+    ),
     *(
         Command(
             f"bits_{bits}",
@@ -291,6 +307,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("about", "&About Quantscope", "&Help", "Version and licence."),
 )
 
+_NEEDS: dict[str, Need] = {command.key: command.needs for command in COMMANDS}
+
 
 class ActionSet(QObject):
     """The actions of the table, ready for menus and toolbar.
@@ -344,6 +362,10 @@ class ActionSet(QObject):
         for command in COMMANDS:
             if command.toolbar:
                 bar.addAction(self._actions[command.key])
+
+    def why(self, key: str) -> str:
+        """Return why a command is disabled; "" when it can act."""
+        return "" if self._actions[key].isEnabled() else WHY[_NEEDS[key]]
 
     def allow(self, having: set[Need]) -> None:
         """Enable exactly the commands whose need is met."""

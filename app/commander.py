@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QMessageBox
 
 from app.ask import Asker
 from app.models.layer_data import scheme_of_bits
+from app.palettes import Palettes
 from app.theme import Mode, theme
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Commander(QObject):
 
     Attributes:
         ask: The dialogs.
+        palettes: The boxes that find commands and layers.
     """
 
     def __init__(self, window: MainWindow) -> None:
@@ -31,6 +33,7 @@ class Commander(QObject):
         self._session = window.session
         self._context = window.context
         self.ask = Asker(window, window.settings)
+        self.palettes = Palettes(window)
 
     @Slot(object)
     def run(self, key: object) -> None:
@@ -142,6 +145,14 @@ class Commander(QObject):
         """Type a filter."""
         self._window.desk.show("layers")
         self._window.layers.focus_filter()
+
+    def do_go_to_layer(self) -> None:
+        """Find a layer by letters of its name."""
+        self.palettes.layers()
+
+    def do_palette(self) -> None:
+        """Find a command by letters of its name."""
+        self.palettes.commands()
 
     def do_next(self) -> None:
         """Look at the next layer."""
