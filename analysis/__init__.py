@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.data import load_data
+    from analysis.diagnosis import diagnose
     from analysis.export.base import export as export_assignment
     from analysis.jobs import analyze, evaluate
     from analysis.load import load as load_model
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Project": ("analysis.project", "Project"),
     "analyze": ("analysis.jobs", "analyze"),
+    "diagnose": ("analysis.diagnosis", "diagnose"),
     "evaluate": ("analysis.jobs", "evaluate"),
     "export_assignment": ("analysis.export.base", "export"),
     "find_assignment": ("analysis.search.of_project", "search"),
@@ -31,6 +33,7 @@ _HOMES = {
 __all__ = [
     "Project",
     "analyze",
+    "diagnose",
     "evaluate",
     "export_assignment",
     "find_assignment",

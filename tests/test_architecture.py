@@ -27,6 +27,7 @@ LIGHT = (
     "quant_core.sites",
     "quant_core.targets",
     "quant_core.ties",
+    "analysis.diagnosis",
     "analysis.errors",
     "analysis.method",
     "analysis.model",
