@@ -55,6 +55,36 @@ class Persistent(Scores):
     def _stored_array(self, run: int, name: str) -> NDArray[Any] | None:
         return None if self._file is None else self._file.store.array(run, name)
 
+    def window(
+        self, name: str, run: int, rows: slice, columns: slice
+    ) -> NDArray[Any] | None:
+        """Return a part of a kept 2-D array without reading the rest of it.
+
+        Args:
+            name: As in `Update.arrays`.
+            run: The run that has it.
+            rows: Which rows.
+            columns: Which columns.
+
+        Raises:
+            AnalysisError: the file is gone or damaged.
+        """
+        fresh = self._runs.fresh(run).get(name)
+        if fresh is not None or self._file is None:
+            return None if fresh is None else fresh[rows, columns]
+        return self._file.store.window(run, name, rows, columns)
+
+    def shape_of(self, name: str, run: int) -> tuple[int, ...] | None:
+        """Return the shape of a kept array, None when there is none.
+
+        Raises:
+            AnalysisError: the file is gone or damaged.
+        """
+        fresh = self._runs.fresh(run).get(name)
+        if fresh is not None or self._file is None:
+            return None if fresh is None else fresh.shape
+        return self._file.store.shape(run, name)
+
     @classmethod
     def create(
         cls, info: ModelInfo, path: Path | str | None = None, *, overwrite: bool = False

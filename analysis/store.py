@@ -49,6 +49,8 @@ SMALL = 65536
 
 _LIBVER = ("v110", "v110")
 _CHUNKS = (256, 16384)
+_TILE = 256
+"""Side of the squares that large matrices are stored in."""
 _MAX_RATIO = 1100
 """No filter of ours packs tighter; a file that claims more would fill the memory."""
 
@@ -177,6 +179,38 @@ class ResultStore:
             stack, start, stop = place
             values = _dataset(group, f"stacks/{stack}/values")
             return np.asarray(values[start:stop])
+
+    def window(self, run: int, name: str, rows: slice, columns: slice) -> Array | None:
+        """Return a part of a 2-D array, None when the file has no such array.
+
+        Raises:
+            AnalysisError: the file is gone or damaged, or the array has not two
+                dimensions.
+        """
+        if self._places.get(run, {}).get(name, ("",)) is not None:
+            return None
+        with _readable(self.path):
+            group = _group(self._open(), f"runs/{run}")
+            dataset = _dataset(group, f"arrays/{_quoted(name)}")
+            if dataset.ndim != 2:
+                raise damaged(f"the array {name} has the shape {dataset.shape}")
+            return np.asarray(dataset[rows, columns])
+
+    def shape(self, run: int, name: str) -> tuple[int, ...] | None:
+        """Return the shape of an array, None when the file has no such array.
+
+        Raises:
+            AnalysisError: the file is gone or damaged.
+        """
+        places = self._places.get(run, {})
+        if name not in places:
+            return None
+        place = places[name]
+        if place is not None:
+            return (place[2] - place[1],)
+        with _readable(self.path):
+            group = _group(self._open(), f"runs/{run}")
+            return tuple(_dataset(group, f"arrays/{_quoted(name)}").shape)
 
     def _open(self) -> h5py.File:
         if self._file is None:
@@ -394,6 +428,9 @@ def _put(group: h5py.Group, name: str, array: Array) -> h5py.Dataset:
         array = array.astype(dtype)
         if array.ndim and array.nbytes > 4096:
             options = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+    elif array.ndim == 2 and min(array.shape) >= 2 * _TILE:
+        # Read a window at a time; in rows a narrow one would touch every page.
+        options = {"chunks": (_TILE, _TILE)}
     old = group.get(name)
     if isinstance(old, h5py.Dataset):
         if old.shape == array.shape and old.dtype == array.dtype:

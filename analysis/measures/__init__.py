@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from analysis.method import Measure
 
-NAMES = ("weights", "activations", "predicted_error", "measured_error")
+NAMES = ("weights", "activations", "predicted_error", "measured_error", "error_map")
 DEFAULT = ("weights", "activations", "predicted_error")
 
 
 def measures() -> dict[str, type[Measure]]:
     """Return every measure class by its key."""
     from analysis.measures.activations import Activations
+    from analysis.measures.error_map import ErrorMap
     from analysis.measures.measured_error import MeasuredError
     from analysis.measures.predicted_error import PredictedError
     from analysis.measures.weights import Weights
@@ -24,5 +25,6 @@ def measures() -> dict[str, type[Measure]]:
         Activations,
         PredictedError,
         MeasuredError,
+        ErrorMap,
     )
     return {cls.key: cls for cls in classes}
