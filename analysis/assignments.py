@@ -1,4 +1,4 @@
-"""The assignment being edited, the kept ones, the target and the ties."""
+"""The assignment being edited, the kept ones, the target, the ties, the bookmarks."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Assignments:
         current: The assignment being edited.
         kept: Assignments kept under a name.
         target: Name of the deployment target.
+        starred: Bookmarked layers, bool `[layers]`, read-only.
 
     Args:
         info: The model.
@@ -35,6 +36,8 @@ class Assignments:
     def __init__(self, info: ModelInfo) -> None:
         self.target = "any"
         self.kept: dict[str, Assignment] = {}
+        self.starred = np.zeros(len(info.layers), dtype=np.bool_)
+        self.starred.flags.writeable = False
         self.adopt(info)
         self.current = self._base
 
@@ -59,6 +62,25 @@ class Assignments:
             else:
                 group[np.isin(group, joined)] = joined[0]
         return group
+
+    @property
+    def tie_groups(self) -> NDArray[np.int64]:
+        """Group number per layer, equal for layers that change together (a copy)."""
+        return self._group.copy()
+
+    def set_starred(self, indices: Indices, starred: bool) -> NDArray[np.int64]:
+        """Bookmark layers or forget their bookmarks; return those that changed.
+
+        Raises:
+            AnalysisError: an index is no layer.
+        """
+        chosen = self.indices(indices)
+        changed = np.asarray(chosen[self.starred[chosen] != starred])
+        stars = self.starred.copy()
+        stars[changed] = starred
+        stars.flags.writeable = False
+        self.starred = stars
+        return changed
 
     # -- edits -----------------------------------------------------------------------
 
@@ -220,7 +242,11 @@ class Assignments:
             tree.attrs["name"] = name
             kept.groups[str(number)] = tree
         current = assignment_tree(self.current)
-        return Tree({"target": self.target}, groups={"current": current, "kept": kept})
+        return Tree(
+            {"target": self.target},
+            {"starred": np.asarray(self.starred)},
+            {"current": current, "kept": kept},
+        )
 
     def set_tree(self, tree: Tree) -> None:
         """Take over what `tree` returned.
@@ -230,6 +256,11 @@ class Assignments:
             QuantError: it names an unknown target.
         """
         self.set_target(tree.text("target"))
+        # Files written before there were bookmarks have none.
+        if "starred" in tree.items:
+            starred = tree.array("starred", "b", (len(self._base),)).copy()
+            starred.flags.writeable = False
+            self.starred = starred
         self.current = assignment_from(tree.group("current"), self._base)
         kept = tree.group("kept").groups
         self.kept = {

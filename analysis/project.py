@@ -57,6 +57,7 @@ class Project(Persistent):
         assignment_changed: Layers whose scheme or lock changed, or whose choices
             did (sorted indices).
         assignments_changed: Kept assignments or measured scores changed.
+        starred_changed: Layers whose bookmark changed (sorted indices).
         dirty_changed: Whether unsaved edits exist now.
     """
 
@@ -65,6 +66,7 @@ class Project(Persistent):
     runs_changed = Signal()
     assignment_changed = Signal(object)
     assignments_changed = Signal()
+    starred_changed = Signal(object)
     dirty_changed = Signal(bool)
 
     def _set_dirty(self, dirty: bool) -> None:
@@ -119,6 +121,28 @@ class Project(Persistent):
                 allowed=f"indices 0 to {len(layers) - 1}, each once",
             )
         self.update_model(dataclasses.replace(self.info, ties=groups))
+
+    @property
+    def tie_groups(self) -> NDArray[np.int64]:
+        """Group number per layer: equal where model or target tie layers (a copy)."""
+        return self._plans.tie_groups
+
+    @property
+    def starred(self) -> NDArray[np.bool_]:
+        """Which layers are bookmarked, `[layers]`, read-only."""
+        return self._plans.starred
+
+    def set_starred(self, indices: Indices, starred: bool) -> NDArray[np.int64]:
+        """Bookmark layers or forget their bookmarks; return those that changed.
+
+        Raises:
+            AnalysisError: an index is no layer.
+        """
+        changed = self._plans.set_starred(indices, starred)
+        if len(changed):
+            self._set_dirty(True)
+            self.starred_changed.emit(changed)
+        return changed
 
     # -- runs ------------------------------------------------------------------------
 

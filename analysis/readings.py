@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.method import Row
-from analysis.results import ResultTable
+from analysis.results import ColumnKey, ResultTable
 from analysis.runs import RunInfo, Runs, StoredArrays
 
 RowKey = tuple[str, str | None, str, str]
@@ -121,6 +121,11 @@ class Readings:
         table = self._table(measure, run)
         columns = () if table is None else table.columns()
         return tuple(f for q, p, f in columns if (q, p) == (quantity, part) and f)
+
+    def columns(self, measure: str) -> tuple[ColumnKey, ...]:
+        """Return (quantity, part, scheme key) of all numbers of a measure, in order."""
+        table = self._table(measure, None)
+        return () if table is None else table.columns()
 
     def site_values(
         self,

@@ -27,6 +27,7 @@ _SIGNALS = (
     "runs_changed",
     "assignment_changed",
     "assignments_changed",
+    "starred_changed",
     "dirty_changed",
 )
 
@@ -43,6 +44,7 @@ class AppContext(QObject):
         rowsAdded: Key of the measure that has new rows or arrays.
         runsChanged: A run began or ended.
         assignmentsChanged: The kept assignments or measured scores changed.
+        starredChanged: Bookmarks of layers changed.
         dirtyChanged: `project.dirty` may have changed.
         message: A sentence for the status bar.
     """
@@ -52,6 +54,7 @@ class AppContext(QObject):
     rowsAdded = Signal(object)  # noqa: N815
     runsChanged = Signal()  # noqa: N815
     assignmentsChanged = Signal()  # noqa: N815
+    starredChanged = Signal()  # noqa: N815
     dirtyChanged = Signal()  # noqa: N815
     message = Signal(object)
 
@@ -116,6 +119,9 @@ class AppContext(QObject):
     def _on_assignments_changed(self) -> None:
         self._note("assignments_changed")
 
+    def _on_starred_changed(self, _indices: object) -> None:
+        self._note("starred_changed")
+
     def _on_dirty_changed(self, dirty: bool) -> None:
         self._note("dirty_changed")
 
@@ -138,6 +144,8 @@ class AppContext(QObject):
             self.runsChanged.emit()
         if "assignments_changed" in flags:
             self.assignmentsChanged.emit()
+        if "starred_changed" in flags:
+            self.starredChanged.emit()
         if "dirty_changed" in flags:
             self.dirtyChanged.emit()
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from analysis.errors import AnalysisError
@@ -204,6 +205,8 @@ class Session(QObject):
                 Assignment.from_json(edited, info.layers, info.digest)
             )
         index = {layer.name: i for i, layer in enumerate(info.layers)}
+        starred = [known.info.layers[i].name for i in np.flatnonzero(known.starred)]
+        project.set_starred([index[n] for n in starred if n in index], True)
         before = [known.info.layers[i].name for i in self.context.selection.layers]
         self._adopt(project)
         self.context.selection.set([index[n] for n in before if n in index])
