@@ -296,6 +296,13 @@ class Assignment:
             return self.palette, self.palette.index(scheme)
         return (*self.palette, scheme), len(self.palette)
 
+    def weight_bits_in(self, scheme: Scheme | None) -> NDArray[np.float64]:
+        """Return the bits every layer would take in a scheme, float64 `[layers]`.
+
+        Infinite where its group size does not divide the layer.
+        """
+        return self._model.weight_bits(scheme).copy()
+
     def weight_bits(self) -> NDArray[np.float64]:
         """Return the bits every layer takes, float64 `[layers]`."""
         bits = np.zeros(len(self))

@@ -1,0 +1,48 @@
+"""Which layers the project's target can run in a scheme."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from analysis.project import Project
+    from quant_core.scheme import Scheme
+
+Mask = NDArray[np.bool_]
+
+
+class TargetFits:
+    """Asks the target once per kind of layer, not once per layer.
+
+    The answer depends on kind and shape only, of which even a model of 60,000 layers
+    has few.
+
+    Args:
+        project: Whose target and layers; one object per layer table.
+    """
+
+    def __init__(self, project: Project) -> None:
+        """Sort the layers by what a target can tell apart."""
+        self._project = project
+        known: dict[tuple[object, ...], int] = {}
+        kinds = ((x.kind, x.shape, x.channel_axes) for x in project.info.layers)
+        alike = [known.setdefault(kind, len(known)) for kind in kinds]
+        self._alike = np.array(alike, dtype=np.int64)
+        _, self._first = np.unique(self._alike, return_index=True)
+        self._known: dict[tuple[str, str], Mask] = {}
+
+    def mask(self, scheme: Scheme | None) -> Mask:
+        """Return which layers can run in a scheme, `[layers]`."""
+        project = self._project
+        if scheme is None:
+            return np.ones(len(self._alike), dtype=np.bool_)
+        key = project.target, scheme.key
+        fits = self._known.get(key)
+        if fits is None:
+            reasons = (project.refused(scheme, i) for i in self._first.tolist())
+            fits = np.array([reason is None for reason in reasons], dtype=np.bool_)
+            self._known[key] = fits
+        return fits[self._alike]
