@@ -126,6 +126,14 @@ class Commander(QObject):
         """Copy the selected rows with titles."""
         self._window.layers.copy(header=True)
 
+    def do_copy_csv(self) -> None:
+        """Copy the selected rows as CSV."""
+        self._window.layers.copy("csv")
+
+    def do_copy_markdown(self) -> None:
+        """Copy the selected rows as Markdown."""
+        self._window.layers.copy("markdown")
+
     def do_select_all(self) -> None:
         """Select what the filter shows."""
         self._window.layers.select_all()
@@ -141,7 +149,7 @@ class Commander(QObject):
         """Select nothing."""
         self._context.selection.clear()
 
-    def do_find(self) -> None:
+    def do_filter(self) -> None:
         """Type a filter."""
         self._window.desk.show("layers")
         self._window.layers.focus_filter()
@@ -153,6 +161,31 @@ class Commander(QObject):
     def do_palette(self) -> None:
         """Find a command by letters of its name."""
         self.palettes.commands()
+
+    def do_find(self) -> None:
+        """Type what to look for."""
+        self._window.desk.show("layers")
+        self._window.layers.finder.open()
+
+    def do_find_next(self) -> None:
+        """Look at the next match."""
+        self._window.layers.finder.step(1)
+
+    def do_find_previous(self) -> None:
+        """Look at the match before."""
+        self._window.layers.finder.step(-1)
+
+    def do_star(self) -> None:
+        """Bookmark the selected layers, or forget their bookmarks."""
+        self._window.layers.finder.star()
+
+    def do_star_next(self) -> None:
+        """Look at the next bookmarked layer."""
+        self._window.layers.finder.step_star(1)
+
+    def do_star_previous(self) -> None:
+        """Look at the bookmarked layer before."""
+        self._window.layers.finder.step_star(-1)
 
     def do_next(self) -> None:
         """Look at the next layer."""

@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtGui import QUndoStack
 
 from app.commands import EditAssignment
+from app.models.target_fits import TargetFits
 from app.selection import Selection, as_indices
 from app.widgets.format import count
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from analysis.project import Project
     from quant_core.assignment import Assignment
     from quant_core.scheme import Scheme
-    from quant_core.sites import Layer
 
 UNDO_LIMIT = 500
 _SIGNALS = (
@@ -68,7 +68,7 @@ class AppContext(QObject):
         self._layers: list[NDArray[np.int64]] = []
         self._measures: list[str] = []
         self._flags: set[str] = set()
-        self._alike: tuple[tuple[Layer, ...], NDArray[np.int64]] | None = None
+        self._fits: TargetFits | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(0)
@@ -164,7 +164,7 @@ class AppContext(QObject):
             return
         asked = as_indices(indices)
         label = "float" if scheme is None else scheme.key
-        fits = self._fits(scheme, asked)
+        fits = self._target_fits(project).mask(scheme)[asked]
         refused = int((~fits).sum())
         asked = asked[fits]
         before = project.assignment
@@ -216,27 +216,20 @@ class AppContext(QObject):
             else f"{text}: nothing to change."
         )
 
-    def _fits(
-        self, scheme: Scheme | None, indices: NDArray[np.int64]
-    ) -> NDArray[np.bool_]:
-        """Return which layers the target can run in a scheme.
-
-        The answer depends on kind and shape only, of which even a model of 60,000
-        layers has few.
-        """
+    def refusal(self, scheme: Scheme | None, layers: NDArray[np.int64]) -> str | None:
+        """Return why the target runs none of the layers in a scheme, None if some."""
         project = self._project
-        if project is None or scheme is None or not len(indices):
-            return np.ones(len(indices), dtype=np.bool_)
-        layers = project.info.layers
-        if self._alike is None or self._alike[0] is not layers:
-            self._alike = layers, _kinds_of(layers)
-        kinds, first, back = np.unique(
-            self._alike[1][indices], return_index=True, return_inverse=True
-        )
-        fits = np.zeros(len(kinds), dtype=np.bool_)
-        for kind, index in enumerate(indices[first].tolist()):
-            fits[kind] = project.refused(scheme, index) is None
-        return fits[back]
+        if project is None or scheme is None or not len(layers):
+            return None
+        if self._target_fits(project).mask(scheme)[layers].any():
+            return None
+        return project.refused(scheme, int(layers[0]))
+
+    def _target_fits(self, project: Project) -> TargetFits:
+        """Return what the target can run, for the present layer table."""
+        if self._fits is None or not self._fits.is_for(project):
+            self._fits = TargetFits(project)
+        return self._fits
 
     def _push(self, before: Assignment, text: str, changed: int) -> None:
         project = self._project
@@ -267,13 +260,6 @@ class AppContext(QObject):
             values[:, column] = project.values(*asked)
             stderrs[:, column] = project.stderrs(*asked)
         return values, stderrs, keys
-
-
-def _kinds_of(layers: tuple[Layer, ...]) -> NDArray[np.int64]:
-    """Return a number per layer, equal where a target cannot tell layers apart."""
-    known: dict[tuple[object, ...], int] = {}
-    kinds = ((x.kind, x.shape, x.channel_axes) for x in layers)
-    return np.array([known.setdefault(kind, len(known)) for kind in kinds])
 
 
 def _others(

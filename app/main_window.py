@@ -36,7 +36,16 @@ from app.views.trade_off import TradeOffView
 
 DEFAULT_SIZE = (1440, 900)
 MESSAGE_MS = 12_000
-TABLE_COMMANDS = ("copy", "copy_header", "select_all", "select_tied", "lock")
+TABLE_COMMANDS = (
+    "copy",
+    "copy_header",
+    "copy_csv",
+    "copy_markdown",
+    "select_all",
+    "select_tied",
+    "lock",
+    "star",
+)
 
 
 class MainWindow(QMainWindow):
@@ -114,6 +123,9 @@ class MainWindow(QMainWindow):
         actions.menu("&File").insertMenu(actions["save"], self._recent)
         self._recent.aboutToShow.connect(self._fill_recent)
         self._recent.triggered.connect(self._on_recent)
+        self._bookmarks = actions.menu("&Edit/&Bookmarks").addMenu("&Go to")
+        self._bookmarks.aboutToShow.connect(self._fill_bookmarks)
+        self._bookmarks.triggered.connect(self.layers.finder.on_menu)
         view = actions.menu("&View")
         first = view.actions()[0]
         self.desk.fill_menu(view, first)
@@ -271,6 +283,10 @@ class MainWindow(QMainWindow):
         else:
             self.settings.clear_recent()
             self.start.refresh()
+
+    @Slot()
+    def _fill_bookmarks(self) -> None:
+        self.layers.finder.fill_menu(self._bookmarks)
 
     # -- drops -----------------------------------------------------------------
 

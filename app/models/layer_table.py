@@ -21,18 +21,50 @@ from PySide6.QtCore import (
 )
 
 from analysis.select import select
-from app.models.layer_columns import COLUMNS, KEYS, RIGHT, Column
+from app.models.layer_cells import cell_text, cell_tip, is_muted, spoken
+from app.models.layer_columns import RIGHT, Column
 from app.models.layer_data import LayerData
 from app.theme import theme
 from app.widgets.explain import wrapped
-from app.widgets.format import DASH, integer, significant, size, with_error
+from app.widgets.format import integer
 
 Index = QModelIndex | QPersistentModelIndex
 Role = Qt.ItemDataRole
 BITS_ROLE = int(Role.UserRole)
 BAR_ROLE = BITS_ROLE + 1
 LAYER_ROLE = BITS_ROLE + 2
+TIED_ROLE = BITS_ROLE + 3
 ARROW_ROOM = "\N{EM SPACE}"
+FOUND_ALPHA = 0.35
+
+# A cell is asked for fifteen roles at every paint, and looking a member up in an
+# enumeration costs more than answering.
+DISPLAY, ALIGN = int(Role.DisplayRole), int(Role.TextAlignmentRole)
+INK, PAPER = int(Role.ForegroundRole), int(Role.BackgroundRole)
+TIP, SPOKEN = int(Role.ToolTipRole), int(Role.AccessibleTextRole)
+_PLAIN = (
+    Qt.ItemFlag.ItemIsSelectable
+    | Qt.ItemFlag.ItemIsEnabled
+    | Qt.ItemFlag.ItemNeverHasChildren
+)
+_EDITABLE = _PLAIN | Qt.ItemFlag.ItemIsEditable
+_NOTHING = Qt.ItemFlag.NoItemFlags
+_ASKED = frozenset(
+    (
+        DISPLAY,
+        ALIGN,
+        INK,
+        PAPER,
+        TIP,
+        SPOKEN,
+        BITS_ROLE,
+        BAR_ROLE,
+        LAYER_ROLE,
+        TIED_ROLE,
+    )
+)
+TEXTS = ("name", "kind", "shape")
+"""Columns without a number of their own."""
 
 
 class LayerTableModel(QAbstractTableModel):
@@ -47,29 +79,39 @@ class LayerTableModel(QAbstractTableModel):
         self._order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._row: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._partners: frozenset[int] = frozenset()
-        self._scale: tuple[float, float] | None = None
+        self._found: NDArray[np.bool_] | None = None
+        self._scales: dict[str, tuple[float, float] | None] = {}
 
     # -- contents --------------------------------------------------------------
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns, shown or not."""
+        return self.layers.columns
+
+    def column_of(self, key: str) -> int:
+        """Return the number of a column, -1 when there is none of this key."""
+        keys = [column.key for column in self.columns]
+        return keys.index(key) if key in keys else -1
 
     def set_layers(self, layers: LayerData) -> None:
         """Show other layers; order and filter stay."""
         self.beginResetModel()
         self.layers = layers
         self._partners = frozenset()
+        self._found = None
         self._arrange()
         self.endResetModel()
 
-    def refresh(self, columns: tuple[str, ...] = KEYS) -> None:
-        """Tell the view that the values of some columns changed.
+    def refresh(self) -> None:
+        """Tell the view that values changed.
 
         Rows stay where they are: an edit must not move the row under the cursor.
         """
-        self._rescale()
+        self._scales = {}
         if len(self._order):
-            first, last = (f(map(KEYS.index, columns)) for f in (min, max))
-            bottom = len(self._order) - 1
-            self.dataChanged.emit(self.index(0, first), self.index(bottom, last))
-            self.headerDataChanged.emit(Qt.Orientation.Horizontal, first, last)
+            right, bottom = len(self.columns) - 1, len(self._order) - 1
+            self.dataChanged.emit(self.index(0, 0), self.index(bottom, right))
 
     def set_query(self, query: str) -> None:
         """Show only the layers a query chooses.
@@ -84,7 +126,7 @@ class LayerTableModel(QAbstractTableModel):
         self.endResetModel()
 
     def rearrange(self) -> None:
-        """Sort and filter again with the present values."""
+        """Sort and filter again with the present values, and perhaps other columns."""
         self.beginResetModel()
         self._arrange()
         self.endResetModel()
@@ -94,7 +136,8 @@ class LayerTableModel(QAbstractTableModel):
     ) -> None:
         """Sort by a column, stable, unknown values last; -1 is the model's order."""
         descending = order == Qt.SortOrder.DescendingOrder
-        self._sorted = (KEYS[column], descending) if column >= 0 else None
+        known = 0 <= column < len(self.columns)
+        self._sorted = (self.columns[column].key, descending) if known else None
         self.rearrange()
 
     @property
@@ -109,16 +152,41 @@ class LayerTableModel(QAbstractTableModel):
             return
         rows = [int(self._row[x]) for x in partners | self._partners]
         self._partners = partners
+        right = len(self.columns) - 1
         for row in rows:
             if row >= 0:
-                self.dataChanged.emit(
-                    self.index(row, 0), self.index(row, len(COLUMNS) - 1)
-                )
+                self.dataChanged.emit(self.index(row, 0), self.index(row, right))
+
+    # -- finding ---------------------------------------------------------------
+
+    def find(self, query: str) -> NDArray[np.int64]:
+        """Mark the layers a query chooses and return the rows they stand in.
+
+        Args:
+            query: In the language of the filter; "" marks nothing.
+
+        Raises:
+            AnalysisError: the query is not understood; the marks stay as they were.
+        """
+        found = self._mask(query) if query.strip() else None
+        if found is not None or self._found is not None:
+            self._found = found
+            self.refresh()
+        return self.found_rows
+
+    @property
+    def found_rows(self) -> NDArray[np.int64]:
+        """Rows marked by `find`, from the top."""
+        if self._found is None:
+            return np.zeros(0, dtype=np.int64)
+        return np.flatnonzero(self._found[self._order])
+
+    # -- order -----------------------------------------------------------------
 
     def _arrange(self, mask: NDArray[np.bool_] | None = None) -> None:
         layers = self.layers
         chosen = np.flatnonzero(self._mask(self.query) if mask is None else mask)
-        if self._sorted is not None:
+        if self._sorted is not None and self.column_of(self._sorted[0]) >= 0:
             keys = self._sort_key(self._sorted[0])[chosen]
             if self._sorted[1]:
                 keys = -keys
@@ -127,7 +195,7 @@ class LayerTableModel(QAbstractTableModel):
         self._order = chosen
         self._row = np.full(len(layers), -1, dtype=np.int64)
         self._row[chosen] = np.arange(len(chosen))
-        self._rescale()
+        self._scales = {}
 
     def _mask(self, query: str) -> NDArray[np.bool_]:
         # Gathering the fields of 60,000 layers takes longer than sorting them.
@@ -139,23 +207,31 @@ class LayerTableModel(QAbstractTableModel):
         layers = self.layers
         if key == "name":
             return layers.natural_rank().astype(np.float64)
-        if key in ("kind", "shape"):
-            texts = layers.kinds if key == "kind" else layers.shapes
-            if key == "shape":
-                return layers.parameters.astype(np.float64)
-            _, rank = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
+        if key == "kind":
+            _, rank = np.unique(np.array(layers.kinds, np.str_), return_inverse=True)
             return rank.astype(np.float64)
-        return np.asarray(getattr(layers, key), dtype=np.float64)
+        return layers.numbers("parameters" if key == "shape" else key)
 
-    def _rescale(self) -> None:
-        """Find the range of the bars: the decades between all known errors."""
-        known = self.layers.error[self.layers.error > 0]
-        self._scale = None
-        if len(known):
-            low, high = math.log10(known.min()), math.log10(known.max())
-            self._scale = math.floor(low), max(high, math.floor(low) + 1e-9)
+    def _scale(self, column: Column) -> tuple[float, float] | None:
+        """Return the ends of the bars: 0 to the largest, or the decades in between."""
+        if column.key not in self._scales:
+            known = self.layers.numbers(column.key)
+            known = known[np.isfinite(known) & (known > 0)]
+            scale = None
+            if len(known) and column.bar == "log":
+                low = math.floor(math.log10(known.min()))
+                scale = low, max(math.log10(known.max()), low + 1e-9)
+            elif len(known):
+                scale = 0.0, float(known.max())
+            self._scales[column.key] = scale
+        return self._scales[column.key]
 
     # -- rows and layers -------------------------------------------------------
+
+    @property
+    def order(self) -> NDArray[np.int64]:
+        """Layers from the top row down."""
+        return self._order
 
     def layer_at(self, row: int) -> int:
         """Return the layer shown in a row."""
@@ -182,29 +258,7 @@ class LayerTableModel(QAbstractTableModel):
 
     def text(self, row: int, key: str) -> str:
         """Return what a cell shows."""
-        data, layer = self.layers, self.layer_at(row)
-        match key:
-            case "name":
-                return data.names[layer]
-            case "kind":
-                return data.kinds[layer]
-            case "shape":
-                return data.shapes[layer]
-            case "parameters":
-                return integer(int(data.parameters[layer]))
-            case "bits":
-                return data.schemes[int(data.scheme[layer])]
-            case "locked":
-                return "locked" if data.locked[layer] else ""
-            case "size":
-                return size(float(data.size[layer]))
-            case "error":
-                return with_error(float(data.error[layer]), float(data.stderr[layer]))
-            case "sqnr":
-                value = float(data.sqnr[layer])
-                return f"{value:.1f}" if math.isfinite(value) else DASH
-            case _:
-                return significant(float(getattr(data, key)[layer]))
+        return cell_text(self.layers, self.layer_at(row), key)
 
     # -- Qt --------------------------------------------------------------------
 
@@ -214,116 +268,101 @@ class LayerTableModel(QAbstractTableModel):
 
     def columnCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
         """Return the number of columns."""
-        return 0 if parent.isValid() else len(COLUMNS)
+        return 0 if parent.isValid() else len(self.layers.columns)
 
     def flags(self, index: Index) -> Qt.ItemFlag:
         """Bits can be edited unless the layer is locked."""
         if not index.isValid():
-            return Qt.ItemFlag.NoItemFlags
-        flags = Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsEnabled
-        flags |= Qt.ItemFlag.ItemNeverHasChildren
-        if KEYS[index.column()] == "bits":
-            if not self.layers.locked[self._order[index.row()]]:
-                flags |= Qt.ItemFlag.ItemIsEditable
-        return flags
+            return _NOTHING
+        if self.layers.columns[index.column()].key != "bits":
+            return _PLAIN
+        is_locked = self.layers.locked[self._order[index.row()]]
+        return _PLAIN if is_locked else _EDITABLE
 
-    def data(self, index: Index, role: int = Role.DisplayRole) -> object:
+    def data(self, index: Index, role: int = DISPLAY) -> object:
         """Return one aspect of a cell."""
-        if not index.isValid():
+        role = int(role)
+        if role not in _ASKED or not index.isValid():
             return None
-        row, column = index.row(), COLUMNS[index.column()]
-        if role == Role.DisplayRole:
-            return self.text(row, column.key)
-        if role == Role.TextAlignmentRole:
+        column = self.layers.columns[index.column()]
+        if role == ALIGN:
             return column.align
-        layer = self.layer_at(row)
-        if role == Role.ForegroundRole:
-            return (
-                theme().colour("muted") if self._is_muted(layer, column.key) else None
-            )
-        if role == Role.BackgroundRole:
-            return theme().brush("partner") if layer in self._partners else None
+        layer = int(self._order[index.row()])
+        if role == DISPLAY:
+            return cell_text(self.layers, layer, column.key)
+        if role == INK:
+            muted = is_muted(self.layers, layer, column.key)
+            return theme().colour("muted") if muted else None
+        if role == PAPER:
+            return self._paper(layer)
+        return self._more(layer, column, role)
+
+    def _paper(self, layer: int) -> object:
+        if self._found is not None and self._found[layer]:
+            return theme().brush("warning", alpha=FOUND_ALPHA)
+        return theme().brush("partner") if layer in self._partners else None
+
+    def _more(self, layer: int, column: Column, role: int) -> object:
+        """Return what delegates, tooltips and screen readers ask for."""
+        if role == BAR_ROLE:
+            return self._bar(layer, column) if column.bar else None
         if role == BITS_ROLE:
             is_float = not self.layers.scheme[layer]
             return None if is_float else float(self.layers.bits[layer])
-        if role == BAR_ROLE:
-            return self._bar(layer) if column.key == "error" else None
-        if role == LAYER_ROLE:
-            return layer
-        if role == Role.ToolTipRole:
-            return self._tip(layer, column)
-        if role == Role.AccessibleTextRole:
-            return self._spoken(row, column)
-        return None
+        if role == TIED_ROLE:
+            return bool(self.layers.tie[layer] >= 0)
+        if role == TIP:
+            return cell_tip(self.layers, layer, column.key)
+        if role == SPOKEN:
+            return spoken(self.layers, layer, column.key)
+        return layer
 
     def headerData(  # noqa: N802 - Qt naming
-        self, section: int, orientation: Qt.Orientation, role: int = Role.DisplayRole
+        self, section: int, orientation: Qt.Orientation, role: int = DISPLAY
     ) -> object:
         """Return title or explanation of a column."""
-        if orientation != Qt.Orientation.Horizontal or not 0 <= section < len(COLUMNS):
+        across = orientation == Qt.Orientation.Horizontal
+        if not across or not 0 <= section < len(self.columns):
             return None
-        column = COLUMNS[section]
-        if role == Role.DisplayRole:
+        column, role = self.columns[section], int(role)
+        if role == DISPLAY:
             # The sort arrow stands at the right end, over a title that ends there.
             is_under = column.key == self.sorted_by and column.align == RIGHT
             return column.title + ARROW_ROOM * is_under
-        if role == Role.TextAlignmentRole:
+        if role == ALIGN:
             return column.align
-        if role == Role.ToolTipRole:
-            data, more = self.layers, ""
-            if column.key == "error" and data.unit:
-                more = f"Unit: {data.unit}. From {integer(data.samples)} samples."
-            return wrapped(column.tip, more)
+        if role == TIP:
+            return wrapped(column.tip, self._column_note(column.key))
         return None
 
-    def _is_muted(self, layer: int, key: str) -> bool:
-        if key in ("error", "sqnr"):
-            value = float(getattr(self.layers, key)[layer])
-            return bool(self.layers.is_reference[layer]) or math.isnan(value)
-        if key == "bits":
-            return not self.layers.scheme[layer]
-        return key in ("kind", "shape")
+    def _column_note(self, key: str) -> str:
+        """Return what the present results add to the explanation of a column."""
+        data = self.layers
+        if key == "error" and data.unit:
+            return f"Unit: {data.unit}. From {integer(data.samples)} samples."
+        if key == "gain" and data.unit:
+            return f"Unit: {data.unit} per kB."
+        if key == "proposed" and data.project is not None:
+            proposal = data.proposal
+            return f"Here: {proposal[0]}." if proposal else "No search result is kept."
+        return ""
 
-    def _bar(self, layer: int) -> tuple[float, float, float] | None:
+    def _bar(self, layer: int, column: Column) -> tuple[float, float, float] | None:
         """Return value and both ends of the error bar as shares of the cell."""
-        value, stderr = (
-            float(self.layers.error[layer]),
-            float(self.layers.stderr[layer]),
-        )
-        if self._scale is None or not value > 0:
+        scale = self._scale(column)
+        value = float(self.layers.numbers(column.key)[layer])
+        if scale is None or not value > 0:
             return None
-        low, high = self._scale
+        low, high = scale
+        is_log = column.bar == "log"
 
         def share(x: float) -> float:
             if x <= 0:
                 return 0.0
-            return min(1.0, max(0.0, (math.log10(x) - low) / (high - low)))
+            place = math.log10(x) if is_log else x
+            return min(1.0, max(0.0, (place - low) / (high - low)))
 
+        stderr = float(self.layers.stderr[layer]) if column.key == "error" else 0.0
         if math.isnan(stderr):
             stderr = 0.0
         return share(value), share(value - stderr), share(value + stderr)
-
-    def _tip(self, layer: int, column: Column) -> str | None:
-        data = self.layers
-        if column.key == "name":
-            partners = [data.names[i] for i in data.partners(layer) if i != layer]
-            tied = "\n".join(partners[:8] + ["…"] * (len(partners) > 8))
-            note = f"\nShares its format with:\n{tied}" if partners else ""
-            return data.names[layer] + note
-        if column.key in ("error", "sqnr") and data.at(layer):
-            kept = (
-                "Kept in float; shown as it would be"
-                if data.is_reference[layer]
-                else ""
-            )
-            where = f"{kept or 'Shown'} at {data.at(layer)}."
-            if column.key == "error" and data.unit:
-                where += f"\nUnit: {data.unit}, {integer(data.samples)} samples."
-            return where
-        return None
-
-    def _spoken(self, row: int, column: Column) -> str:
-        text = self.text(row, column.key)
-        if column.key == "locked":
-            return text or "not locked"
-        return "not known" if text == DASH else text

@@ -27,12 +27,17 @@ class TargetFits:
     def __init__(self, project: Project) -> None:
         """Sort the layers by what a target can tell apart."""
         self._project = project
+        self._layers = project.info.layers
         known: dict[tuple[object, ...], int] = {}
-        kinds = ((x.kind, x.shape, x.channel_axes) for x in project.info.layers)
+        kinds = ((x.kind, x.shape, x.channel_axes) for x in self._layers)
         alike = [known.setdefault(kind, len(known)) for kind in kinds]
         self._alike = np.array(alike, dtype=np.int64)
         _, self._first = np.unique(self._alike, return_index=True)
         self._known: dict[tuple[str, str], Mask] = {}
+
+    def is_for(self, project: Project) -> bool:
+        """Return whether this is about the project and the layers it has now."""
+        return project is self._project and project.info.layers is self._layers
 
     def mask(self, scheme: Scheme | None) -> Mask:
         """Return which layers can run in a scheme, `[layers]`."""

@@ -9,6 +9,7 @@ from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu
 
 from app.context import AppContext
+from app.dialogs.columns import ColumnsDialog
 from app.models.layer_columns import COLUMNS
 from app.models.layer_data import FLOAT
 from quant_core.scheme import parse_scheme
@@ -34,13 +35,11 @@ class LayerMenus(QObject):
         menu = self._menu()
         formats = menu.addMenu("Set &format")
         formats.setToolTipsVisible(True)
-        project, current = self._context.project, self._context.selection.current
         for scheme in (None, *self._view.schemes()):
             action = formats.addAction(FLOAT if scheme is None else scheme.key)
-            if scheme is not None and project is not None and current >= 0:
-                reason = project.refused(scheme, current)
-                action.setEnabled(reason is None)
-                action.setToolTip(reason or "")
+            reason = self._context.refusal(scheme, self._context.selection.layers)
+            action.setEnabled(reason is None)
+            action.setToolTip(reason or "")
         formats.triggered.connect(self._on_format)
         menu.addActions(self._view.actions())
         return menu
@@ -48,13 +47,35 @@ class LayerMenus(QObject):
     def columns(self) -> QMenu:
         """Return the menu that shows and hides columns; the name always stays."""
         menu = self._menu()
-        for number, column in enumerate(COLUMNS[1:], start=1):
-            action = menu.addAction(column.title)
+        menus = {column.group: menu for column in COLUMNS}
+        for number, column in enumerate(self._view.model.columns[1:], start=1):
+            if column.group not in menus:
+                menus[column.group] = menu.addMenu(column.group)
+            action = menus[column.group].addAction(column.title)
             action.setCheckable(True)
             action.setChecked(not self._view.table.isColumnHidden(number))
             action.setData(number)
+        menu.addSeparator()
+        menu.addAction("&Choose and order…").triggered.connect(self.ask_columns)
+        menu.addAction("&Reset columns").triggered.connect(self._on_reset)
         menu.triggered.connect(self._on_column)
         return menu
+
+    @Slot()
+    def ask_columns(self) -> None:
+        """Let the user choose and order the columns."""
+        table, columns = self._view.table, self._view.model.columns
+        header = table.horizontalHeader()
+        ordered = [columns[header.logicalIndex(i)] for i in range(len(columns))]
+        shown = [columns[number].key for number in table.visible_columns()]
+        dialog = ColumnsDialog(ordered, shown, self._view)
+        if dialog.exec() == ColumnsDialog.DialogCode.Accepted:
+            self._view.columns.arrange(dialog.order, dialog.shown)
+        dialog.deleteLater()
+
+    @Slot()
+    def _on_reset(self) -> None:
+        self._view.columns.reset()
 
     def _menu(self) -> QMenu:
         menu = QMenu(self._view)
@@ -79,6 +100,8 @@ class LayerMenus(QObject):
 
     @Slot(QAction)
     def _on_column(self, action: QAction) -> None:
-        number = int(action.data())
+        number = action.data()
+        if number is None:
+            return
         hidden = self._view.table.isColumnHidden(number)
         self._view.table.setColumnHidden(number, not hidden)

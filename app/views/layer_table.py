@@ -1,4 +1,4 @@
-"""The layer table: sort, filter, choose many, set bits, lock, copy."""
+"""The layer table: sort, filter, find, choose many, set bits, lock, star, copy."""
 
 from __future__ import annotations
 
@@ -25,28 +25,41 @@ from PySide6.QtWidgets import (
 
 from analysis.errors import AnalysisError
 from app.context import AppContext
-from app.models.layer_columns import COLUMNS, EDITED, KEYS
+from app.models.layer_columns import COLUMNS, KEYS
 from app.models.layer_data import FLOAT, LayerData
-from app.models.layer_table import BAR_ROLE, BITS_ROLE, LayerTableModel
+from app.models.layer_table import BAR_ROLE, BITS_ROLE, TIED_ROLE, LayerTableModel
 from app.settings import Settings
 from app.theme import theme
+from app.views.layer_copy import Form, rows_as
+from app.views.layer_finder import LayerFinder
 from app.views.layer_menus import LayerMenus
 from app.widgets.bits_delegate import BarDelegate, BitsDelegate, Choice, LockDelegate
+from app.widgets.column_layout import ColumnLayout
 from app.widgets.empty_state import EmptyState
 from app.widgets.filter_box import FilterBox
+from app.widgets.find_bar import FindBar
+from app.widgets.format import count
+from app.widgets.mark_delegates import NameDelegate, StarDelegate
 from app.widgets.row_table import RowTable
 from quant_core.scheme import Scheme, parse_scheme
 
 Index = QModelIndex | QPersistentModelIndex
 ASSIGNED = "assigned bits"
+STATIC = ("name", "kind", "shape", "parameters", "bits", "locked", "starred", "size")
+"""Columns that results of an analysis do not change."""
+
+QUICK = frozenset(("assignment", "kept", "starred"))
+"""What changes without an analysis."""
+
 STREAM_MS = 200
 WIDEST_NAME = 40
 """Width up to which the names get as much room as they need [digits]."""
-HEADER_KEY = "layers/header"
+HEADER_KEY = "layers/columns"
 FILTER_HELP = (
     "Words are looked for in the layer names; * and ? match whole names.\n"
-    "kind:linear   format:int4   locked   tied\n"
+    "kind:linear   format:int4   locked   tied   starred\n"
     "bits<8   error>1e-3   params>1e6   size>2MB   sqnr<20   kurtosis>10\n"
+    "share>5   error_share>10   gain>0.1, and any further result by its name\n"
     "A leading - turns a term round; | separates alternatives."
 )
 
@@ -77,6 +90,7 @@ class LayerTableView(QWidget):
         self.filter = FilterBox("Filter: mlp kind:linear bits<8", FILTER_HELP, self)
         self._at = QComboBox(self)
         self.table = RowTable(self.model, [c.width for c in COLUMNS], self)
+        self.finder = LayerFinder(self, context, FindBar(FILTER_HELP, self))
         self._empty = EmptyState(parent=self)
         self._stack = QStackedWidget(self)
         self._timer = QTimer(self)
@@ -112,6 +126,7 @@ class LayerTableView(QWidget):
         layout.setContentsMargins(gap, gap, gap, gap)
         layout.setSpacing(gap)
         layout.addLayout(top)
+        layout.addWidget(self.finder.bar)
         layout.addWidget(self._stack, 1)
 
     def _set_up_table(self) -> None:
@@ -119,19 +134,23 @@ class LayerTableView(QWidget):
         table.setAccessibleName("Layers")
         # Delegates are not owned by the view: each is kept here.
         self._bits = BitsDelegate(BITS_ROLE, self._choices, self)
-        self._lock = LockDelegate(self)
         self._bar = BarDelegate(BAR_ROLE, self)
-        table.setItemDelegateForColumn(KEYS.index("bits"), self._bits)
-        table.setItemDelegateForColumn(KEYS.index("locked"), self._lock)
-        table.setItemDelegateForColumn(KEYS.index("error"), self._bar)
-        header = table.horizontalHeader()
-        self._keeps_widths = False
-        if self._settings is not None:
-            state = self._settings.bytes(HEADER_KEY)
-            self._keeps_widths = not state.isEmpty()
-            if self._keeps_widths:
-                header.restoreState(state)
-                table.clear_sort()
+        self._marks = {
+            "name": NameDelegate(TIED_ROLE, self),
+            "bits": self._bits,
+            "locked": LockDelegate(self),
+            "starred": StarDelegate(self),
+        }
+        self.columns = ColumnLayout(table, self._settings, HEADER_KEY)
+        self._keeps_widths = self.columns.knows("name")
+        self._on_columns()
+
+    def _on_columns(self) -> None:
+        """Give the present columns their places, widths and delegates."""
+        for number, column in enumerate(self.model.columns):
+            mark = self._marks.get(column.key, self._bar if column.bar else None)
+            self.table.setItemDelegateForColumn(number, mark)
+        self.columns.apply(self.model.columns)
 
     def _connect(self) -> None:
         context = self._context
@@ -139,6 +158,8 @@ class LayerTableView(QWidget):
         context.assignmentChanged.connect(self._on_assignment)
         context.rowsAdded.connect(self._on_rows)
         context.runsChanged.connect(self._on_runs)
+        context.starredChanged.connect(self._on_starred)
+        context.assignmentsChanged.connect(self._on_kept)
         context.selection.changed.connect(self._on_shared_selection)
         theme().themeChanged.connect(self._on_theme)
         self.filter.edited.connect(self._on_filter)
@@ -156,10 +177,13 @@ class LayerTableView(QWidget):
 
     @Slot()
     def _on_project(self) -> None:
-        shown = self.model.layers.shown
+        shown, before = self.model.layers.shown, self.model.columns
+        self.columns.capture()
         self.model.set_layers(LayerData(self._context.project))
         self.model.layers.show_at(shown if shown in self.model.layers.formats else None)
         self._stale.clear()
+        if self.model.columns != before:
+            self._on_columns()
         if self.model.layers.names and not self._keeps_widths:
             longest = max(self.model.layers.names, key=len)
             self.table.fit_column(KEYS.index("name"), longest, WIDEST_NAME)
@@ -173,6 +197,14 @@ class LayerTableView(QWidget):
     @Slot(object)
     def _on_rows(self, measure: object) -> None:
         self._invalidate(str(measure))
+
+    @Slot()
+    def _on_starred(self) -> None:
+        self._invalidate("starred", at_once=True)
+
+    @Slot()
+    def _on_kept(self) -> None:
+        self._invalidate("kept", at_once=True)
 
     @Slot()
     def _on_runs(self) -> None:
@@ -194,7 +226,10 @@ class LayerTableView(QWidget):
     @Slot()
     def _catch_up(self) -> None:
         stale, self._stale = self._stale, set()
+        if not stale:
+            return
         layers = self.model.layers
+        has_results = bool(stale - QUICK)
         if "predicted_error" in stale:
             layers.read_errors()
             self._fill_at()
@@ -202,12 +237,25 @@ class LayerTableView(QWidget):
             layers.read_weights()
         if "assignment" in stale:
             layers.read_assignment()
-        if stale:
-            streamed = stale - {"assignment"}
-            if streamed and self.model.sorted_by in ("error", "sqnr", "kurtosis"):
-                self._rearrange()
-            else:
-                self.model.refresh(KEYS if streamed else EDITED)
+        if "kept" in stale:
+            layers.forget_proposal()
+        if "starred" in stale:
+            layers.read_starred()
+        if has_results and self._read_results():
+            return
+        if has_results and self.model.sorted_by not in (None, *STATIC):
+            self._rearrange()
+        else:
+            self.model.refresh()
+
+    def _read_results(self) -> bool:
+        """Look for further results; return whether the columns are others now."""
+        self.columns.capture()
+        if not self.model.layers.read_results():
+            return False
+        self._rearrange()
+        self._on_columns()
+        return True
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt naming
         """Catch up with what changed while hidden."""
@@ -234,10 +282,10 @@ class LayerTableView(QWidget):
     def _on_at(self) -> None:
         key = self._at.currentData()
         self.model.layers.show_at(key)
-        if self.model.sorted_by in ("error", "sqnr"):
+        if self.model.sorted_by not in (None, *STATIC):
             self._rearrange()
         else:
-            self.model.refresh(("error", "sqnr"))
+            self.model.refresh()
 
     def _rearrange(self) -> None:
         self.model.rearrange()
@@ -261,23 +309,9 @@ class LayerTableView(QWidget):
         self._stack.setCurrentIndex(0 if shown else 1)
         if shown:
             return
-        if self._context.project is None:
-            self._empty.set_text(
-                "No model open", "Open a model to see its layers.", "Open a model…"
-            )
-        elif not total:
-            self._empty.set_text(
-                "Nothing to quantize",
-                "This model has no parameter of two or more dimensions that "
-                "an operation uses.",
-                "Open another model…",
-            )
-        else:
-            self._empty.set_text(
-                "No layer matches",
-                f"None of the {total:,} layers fits “{self.filter.text}”.",
-                "Show all",
-            )
+        self._empty.set_text(
+            *_why_empty(self._context.project is not None, total, self.filter.text)
+        )
 
     @Slot()
     def _on_empty_action(self) -> None:
@@ -370,26 +404,41 @@ class LayerTableView(QWidget):
 
     @Slot(QModelIndex)
     def _on_clicked(self, index: QModelIndex) -> None:
-        modifiers = QGuiApplication.keyboardModifiers()
-        if KEYS[index.column()] == "locked" and not modifiers:
-            layer = self.model.layer_at(index.row())
+        if QGuiApplication.keyboardModifiers() or self._context.project is None:
+            return
+        layer = self.model.layer_at(index.row())
+        key = self.model.columns[index.column()].key
+        if key == "locked":
             locked = bool(self.model.layers.locked[layer])
             self._context.set_locked([layer], not locked)
+        elif key == "starred":
+            starred = bool(self.model.layers.starred[layer])
+            self._context.project.set_starred([layer], not starred)
 
     # -- taking away -----------------------------------------------------------
 
-    def copy(self, *, header: bool = False) -> None:
-        """Put the selected rows on the clipboard, columns separated by tabs."""
-        columns = self.table.visible_columns()
-        rows = self.table.selected_rows().tolist()
-        lines = ["\t".join(COLUMNS[c].title for c in columns)] * header
-        lines += [
-            "\t".join(self.model.text(row, KEYS[c]) for c in columns) for row in rows
-        ]
-        QGuiApplication.clipboard().setText("\n".join(lines))
+    def copy(self, form: Form = "text", *, header: bool = False) -> None:
+        """Put the selected rows on the clipboard, with the columns shown."""
+        columns, rows = self.table.visible_columns(), self.table.selected_rows()
+        text = rows_as(form, self.model, rows.tolist(), columns, header=header)
+        QGuiApplication.clipboard().setText(text)
+        self._context.message.emit(f"{count(len(rows), 'layer')} copied.")
 
     def save_settings(self) -> None:
         """Remember widths, order and choice of columns."""
-        if self._settings is not None:
-            state = self.table.horizontalHeader().saveState()
-            self._settings.set_bytes(HEADER_KEY, state)
+        self.columns.save()
+
+
+def _why_empty(has_project: bool, total: int, query: str) -> tuple[str, str, str]:
+    """Return headline, text and button of a table without rows."""
+    if not has_project:
+        return "No model open", "Open a model to see its layers.", "Open a model…"
+    if not total:
+        reason = "This model has no parameter of two or more dimensions that "
+        return (
+            "Nothing to quantize",
+            f"{reason}an operation uses.",
+            "Open another model…",
+        )
+    text = f"None of the {total:,} layers fits “{query}”."
+    return "No layer matches", text, "Show all"

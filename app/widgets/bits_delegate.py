@@ -187,7 +187,7 @@ class LockDelegate(QStyledItemDelegate):
 
 
 class BarDelegate(QStyledItemDelegate):
-    """Draws a number over a bar with its error bar.
+    """Draws a number over a bar, with an error bar where the number has an error.
 
     Args:
         bar_role: Model role of (value, low end, high end) as shares of the cell.
@@ -233,6 +233,8 @@ class BarDelegate(QStyledItemDelegate):
         painter.fillRect(
             QRectF(room.left(), bottom, max(1.0, value - room.left()), thick), fill
         )
+        if low >= high:
+            return
         painter.setPen(QPen(ink or theme().colour("quantized"), 1))
         middle = bottom + thick / 2
         painter.drawLine(int(low), int(middle), int(high), int(middle))

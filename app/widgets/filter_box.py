@@ -59,8 +59,11 @@ class FilterBox(QWidget):
 
     def set_text(self, text: str) -> None:
         """Type for the user; takes effect at once."""
+        before = self.line.text()
         self.line.setText(text)
-        self._emit()
+        # Emptying the line has told it already.
+        if text or not before:
+            self._emit()
 
     def show_count(self, shown: int, total: int) -> None:
         """Say how many rows are left."""

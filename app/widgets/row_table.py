@@ -106,7 +106,12 @@ class RowTable(QTableView):
         for top, bottom in ranges:
             chosen.select(cell(top, 0), cell(bottom, last))
         selection = self.selectionModel()
-        selection.select(chosen, Flag.ClearAndSelect)
+        # Replacing thousands of ranges compares each with each to tell what changed;
+        # whoever selects by program knows.
+        selection.blockSignals(True)
+        selection.reset()
+        selection.select(chosen, Flag.Select)
+        selection.blockSignals(False)
         if current >= 0:
             column = max(0, self.currentIndex().column())
             index = model.index(current, column)
@@ -115,6 +120,7 @@ class RowTable(QTableView):
             aside = bar.value()
             self.scrollTo(index)
             bar.setValue(aside)
+        self.viewport().update()
 
     def visible_columns(self) -> list[int]:
         """Return the columns shown, from left to right."""

@@ -75,6 +75,11 @@ def test_every_column_says_something(qapp):
         "kind": "linear",
         "shape": "64 × 128",
         "parameters": "8,192",
+        "starred": "",
+        "share": "9.52",  # 8192 of 12 layers of 64 x (32 to 192), 86016
+        "error_share": "100.00",  # the only quantized layer
+        "gain": row["gain"],
+        "proposed": "–",
     }
     assert model.text(5, "locked") == "locked"
     assert model.text(0, "bits") == "float"
@@ -281,10 +286,15 @@ def test_menus_offer_columns_and_formats(qtbot, shown, context):
     context.set_project(analysed(6))
     view = LayerTableView(context)
     shown(view, 6)
-    menu = view.menus.columns()
-    assert [action.text() for action in menu.actions()][-1] == "Parameters"
-    menu.actions()[-1].trigger()
+    actions = {action.text(): action for action in view.menus.columns().actions()}
+    assert "Layer" not in actions
+    actions["Parameters"].trigger()
     assert view.table.isColumnHidden(KEYS.index("parameters"))
+    actions["Gain per kB"].trigger()
+    assert not view.table.isColumnHidden(KEYS.index("gain"))
+    actions["&Reset columns"].trigger()
+    assert not view.table.isColumnHidden(KEYS.index("parameters"))
+    assert view.table.isColumnHidden(KEYS.index("gain"))
     formats = view.menus.rows().actions()[0].menu()
     formats.actions()[2].trigger()
     assert context.project.assignment.scheme_of(0) == Scheme("int3")

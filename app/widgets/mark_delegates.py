@@ -1,0 +1,91 @@
+"""Table cells with a mark: the link of tied layers, the star of bookmarked ones."""
+
+from __future__ import annotations
+
+import math
+
+from PySide6.QtCore import (
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    QPointF,
+    QRectF,
+    Qt,
+)
+from PySide6.QtGui import QPainter, QPen, QPolygonF
+from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
+
+from app.theme import theme
+from app.widgets.bits_delegate import draw_cell
+
+Index = QModelIndex | QPersistentModelIndex
+INNER = 0.42
+"""Inner over outer radius of the star."""
+
+
+class NameDelegate(QStyledItemDelegate):
+    """Draws a name and, at the right end, two links of a chain where it is tied.
+
+    Args:
+        tied_role: Model role that tells whether the layer is tied.
+        parent: Owner.
+    """
+
+    def __init__(self, tied_role: int, parent: QObject | None = None) -> None:
+        """Keep the role."""
+        super().__init__(parent)
+        self._role = tied_role
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: Index
+    ) -> None:
+        """Draw name and mark."""
+        cell, colour = draw_cell(painter, option, index, self)
+        room = cell.rect.adjusted(theme().em(0.5), 0, -theme().em(0.5), 0)
+        painter.save()
+        if index.data(self._role):
+            room.setRight(room.right() - theme().em(2.4))
+            self._chain(painter, QRectF(cell.rect), colour)
+        painter.setPen(colour)
+        text = str(index.data(Qt.ItemDataRole.DisplayRole))
+        shown = cell.fontMetrics.elidedText(
+            text, Qt.TextElideMode.ElideMiddle, room.width()
+        )
+        painter.drawText(room, Qt.AlignmentFlag.AlignVCenter, shown)
+        painter.restore()
+
+    @staticmethod
+    def _chain(painter: QPainter, cell: QRectF, colour: object) -> None:
+        """Draw two links that hold each other."""
+        em = theme().em(1)
+        link = QRectF(0, 0, 1.25 * em, 0.75 * em)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(QPen(colour, max(1.0, em / 7)))
+        for place in (-2.2, -1.4):
+            link.moveCenter(QPointF(cell.right() + place * em, cell.center().y()))
+            painter.drawRoundedRect(link, link.height() / 2, link.height() / 2)
+
+
+class StarDelegate(QStyledItemDelegate):
+    """Draws a star where the text says "starred"."""
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: Index
+    ) -> None:
+        """Draw the star, or nothing."""
+        cell, colour = draw_cell(painter, option, index, self)
+        if not index.data(Qt.ItemDataRole.DisplayRole):
+            return
+        outer = cell.fontMetrics.ascent() / 2
+        middle = QRectF(cell.rect).center() + QPointF(0, outer / 10)
+        points = [
+            middle + radius * QPointF(math.sin(turn), -math.cos(turn))
+            for i in range(10)
+            for radius, turn in [((outer, INNER * outer)[i % 2], i * math.pi / 5)]
+        ]
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(colour)
+        painter.drawPolygon(QPolygonF(points))
+        painter.restore()
