@@ -45,7 +45,7 @@ def gains(
         return Gains(np.full(layers, np.nan), np.full(layers, -1))
 
     def of_group(values: Floats) -> Floats:
-        return np.bincount(group, values, layers)[group]
+        return np.asarray(np.bincount(group, values, layers), np.float64)[group]
 
     def of_groups(table: Floats) -> Floats:
         return np.stack([of_group(column) for column in table.T], axis=1)

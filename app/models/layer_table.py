@@ -217,7 +217,7 @@ class LayerTableModel(QAbstractTableModel):
         if column.key not in self._scales:
             known = self.layers.numbers(column.key)
             known = known[np.isfinite(known) & (known > 0)]
-            scale = None
+            scale: tuple[float, float] | None = None
             if len(known) and column.bar == "log":
                 low = math.floor(math.log10(known.min()))
                 scale = low, max(math.log10(known.max()), low + 1e-9)

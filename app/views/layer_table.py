@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QStackedWidget,
+    QStyledItemDelegate,
     QVBoxLayout,
     QWidget,
 )
@@ -135,7 +136,8 @@ class LayerTableView(QWidget):
         # Delegates are not owned by the view: each is kept here.
         self._bits = BitsDelegate(BITS_ROLE, self._choices, self)
         self._bar = BarDelegate(BAR_ROLE, self)
-        self._marks = {
+        self._plain = QStyledItemDelegate(self)
+        self._marks: dict[str, QStyledItemDelegate] = {
             "name": NameDelegate(TIED_ROLE, self),
             "bits": self._bits,
             "locked": LockDelegate(self),
@@ -148,8 +150,10 @@ class LayerTableView(QWidget):
     def _on_columns(self) -> None:
         """Give the present columns their places, widths and delegates."""
         for number, column in enumerate(self.model.columns):
-            mark = self._marks.get(column.key, self._bar if column.bar else None)
-            self.table.setItemDelegateForColumn(number, mark)
+            plain = self._bar if column.bar else self._plain
+            self.table.setItemDelegateForColumn(
+                number, self._marks.get(column.key, plain)
+            )
         self.columns.apply(self.model.columns)
 
     def _connect(self) -> None:

@@ -12,7 +12,7 @@ from PySide6.QtCore import (
     QRectF,
     Qt,
 )
-from PySide6.QtGui import QPainter, QPen, QPolygonF
+from PySide6.QtGui import QColor, QPainter, QPen, QPolygonF
 from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
 
 from app.theme import theme
@@ -55,7 +55,7 @@ class NameDelegate(QStyledItemDelegate):
         painter.restore()
 
     @staticmethod
-    def _chain(painter: QPainter, cell: QRectF, colour: object) -> None:
+    def _chain(painter: QPainter, cell: QRectF, colour: QColor) -> None:
         """Draw two links that hold each other."""
         em = theme().em(1)
         link = QRectF(0, 0, 1.25 * em, 0.75 * em)
@@ -78,11 +78,12 @@ class StarDelegate(QStyledItemDelegate):
             return
         outer = cell.fontMetrics.ascent() / 2
         middle = QRectF(cell.rect).center() + QPointF(0, outer / 10)
-        points = [
-            middle + radius * QPointF(math.sin(turn), -math.cos(turn))
-            for i in range(10)
-            for radius, turn in [((outer, INNER * outer)[i % 2], i * math.pi / 5)]
-        ]
+        points = []
+        for corner in range(10):
+            radius = INNER * outer if corner % 2 else outer
+            turn = corner * math.pi / 5
+            step = QPointF(radius * math.sin(turn), -radius * math.cos(turn))
+            points.append(middle + step)
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         painter.setPen(Qt.PenStyle.NoPen)
