@@ -146,7 +146,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "copy_markdown",
-        "Copy layers as &Markdown",
+        "Copy layers as Mar&kdown",
         "&Edit",
         "Copy the selected rows as a table for notes and issues.",
         needs="layers",
