@@ -64,8 +64,15 @@ class Histogram:
         for block in blocks(x):
             self.add(block)
 
-    def add(self, block: Block) -> None:
-        """Take in one block."""
+    def add(self, block: Block, step: int = 1) -> None:
+        """Take in one block.
+
+        Args:
+            block: The values.
+            step: Look at every `step`-th value only. Each stands for the values from
+                itself to the next one, so that the counts add up to the number of
+                values all the same; the bins span the true extremes in any case.
+        """
         absmax = block.absmax
         # Zeros fit any width, so they must not widen the bins of tiny values.
         exponent = math.frexp(absmax)[1] - _MANTISSA if absmax else _FINEST
@@ -73,11 +80,17 @@ class Histogram:
         first = math.floor(math.ldexp(block.smallest, -exponent))
         last = math.floor(math.ldexp(block.largest, -exponent))
         self._make_room(exponent, first, last)
-        position, _, number = block.scratch
-        torch.mul(block.flat, 2.0**-self.exponent, out=position)
+        values = block.flat[::step]
+        looked_at = len(values)
+        position = block.scratch.first[:looked_at]
+        number = block.scratch.numbers[:looked_at]
+        torch.mul(values, 2.0**-self.exponent, out=position)
         number.copy_(position.floor_().sub_(self.first))
-        counts = torch.bincount(number, minlength=len(self.counts))
-        self.counts += counts.cpu().numpy()
+        counts = torch.bincount(number, minlength=len(self.counts)).cpu().numpy()
+        self.counts += step * counts
+        excess = step * looked_at - len(block.flat)
+        if excess:
+            self.counts[int(number[-1])] -= excess
 
     def merge(self, other: Histogram) -> None:
         """Take in the counts of another histogram."""

@@ -6,8 +6,9 @@ back. Merging partial results gives what one pass over all values would have giv
 counts, ranges and histograms to the last digit, moments up to float64 rounding.
 Resuming, sharding and early stopping need nothing else.
 
-`TensorStats` feeds all of them block by block from one pass over the tensor, some 3 ns
-per value on one core.
+`TensorStats` feeds all of them block by block from one pass over the tensor, some 1 ns
+per value on one core. That leaves no time to sort every value into a bin: of large
+tensors its histogram looks at evenly spaced values, everything else at all of them.
 """
 
 from __future__ import annotations
@@ -235,17 +236,47 @@ class OutlierCount:
         return self
 
 
+_ALL_BINNED = 1 << 16
+_LARGEST_STEP = 16
+
+
+def histogram_step(count: int) -> int:
+    """Return which share `1/step` of a tensor's values its histogram looks at.
+
+    Tensors of up to 65,536 values are binned whole. Of larger ones at least as many
+    values are (a sixteenth of very large ones), which puts the magnitude that 99.9 %
+    do not exceed within some 1 % for a normal distribution, and far closer after a
+    few batches. The step shares no factor with the size of the tensor and so with
+    none of its axes: it meets all channels and all positions equally often.
+
+    Args:
+        count: Number of values of the tensor.
+    """
+    step = min(max(count // _ALL_BINNED, 1), _LARGEST_STEP)
+    while math.gcd(step, count) > 1:
+        step += 1
+    return step
+
+
 class TensorStats:
     """Everything above of one stream of tensors, the range computed once.
+
+    Moments, ranges and outliers take in every value; the histogram takes in every
+    `histogram_step`-th one of a tensor, weighted so that its counts add up to the
+    number of values; its bins reach from the smallest to the largest value.
 
     Args:
         bins: Largest number of histogram bins.
         threshold: Outlier magnitude.
+
+    Attributes:
+        binned: Number of values that the histogram has looked at.
     """
 
-    __slots__ = ("channels", "histogram", "moments", "outliers")
+    __slots__ = ("binned", "channels", "histogram", "moments", "outliers")
 
     def __init__(self, bins: int = 2048, threshold: float = LLM_INT8_THRESHOLD) -> None:
+        self.binned = 0
         self.moments = Moments()
         self.histogram = Histogram(bins)
         self.channels = ChannelRange()
@@ -257,24 +288,31 @@ class TensorStats:
         Raises:
             QuantError: `x` holds NaN or an infinity; values before it are counted.
         """
+        step = histogram_step(x.numel())
         for block in blocks(x, (channel_axis,)):
             self.moments.add(block)
-            self.histogram.add(block)
+            self.histogram.add(block, step)
+            self.binned += -(-len(block.flat) // step)
             self.channels.add(block)
             self.outliers.add(block)
 
     def merge(self, other: TensorStats) -> None:
         """Take in the values behind another accumulator."""
+        self.binned += other.binned
         self.moments.merge(other.moments)
         self.histogram.merge(other.histogram)
         self.channels.merge(other.channels)
         self.outliers.merge(other.outliers)
 
     def state(self) -> State:
-        """Return the arrays of all parts under their own names."""
+        """Return the arrays of all parts under their own names.
+
+        And `hist_binned`, int64 `[1]`: how many values the histogram looked at.
+        """
         return {
             **self.moments.state(),
             **self.histogram.state(),
+            "hist_binned": np.array([self.binned], np.int64),
             **self.channels.state(),
             **self.outliers.state(),
         }
@@ -288,6 +326,7 @@ class TensorStats:
     ) -> TensorStats:
         """Return the accumulator that `state` was taken from."""
         self = cls(bins, threshold)
+        self.binned = int(state["hist_binned"].item())
         self.moments = Moments.from_state(state)
         self.histogram = Histogram.from_state(state, bins)
         self.channels = ChannelRange.from_state(state)

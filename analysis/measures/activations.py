@@ -41,9 +41,12 @@ class Activations:
     channels with any (`outlier_columns`), and of those that have one in at least 6 %
     of the positions (`systematic_columns`).
 
-    Every value counts, nothing is sampled, in one forward pass over the data; the
-    statistics take about as long again at most. Sites that share a tensor,
-    such as the inputs of query, key and value, are computed once. When the data have an
+    One forward pass over the data; the statistics take about as long again. Every
+    value counts, but the histogram (and with it `outlier_ratio`) looks at evenly spaced
+    values of tensors above 65,536, at least that many and a sixteenth of the largest;
+    its counts add up to all values and it reaches from the smallest to the largest.
+    `hist_binned` says how many values it looked at. Sites that share a tensor, such as
+    the inputs of query, key and value, are computed once. When the data have an
     `attention_mask` `[N, T]`, activations of shape `[N, T, C]`, `[N * T, C]` and
     `[N, heads, T, C]` count at attended tokens only; others count in full. Channels
     are the last axis; axis 1 for convolutions, batch norms and what follows them; for
@@ -59,7 +62,7 @@ class Activations:
     title: ClassVar[str] = "Activation statistics"
     unit: ClassVar[str] = ""
     better: ClassVar[Literal["lower", "higher", "neither"]] = "neither"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs_data: ClassVar[bool] = True
 
     bins: int = param(

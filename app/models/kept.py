@@ -33,12 +33,14 @@ def kept_distribution(project: Project, source: str, name: str) -> Distribution 
         return None
     counts, edges, low, high = arrays
     top = project.array(f"{source}/{name}/top_channels")
+    binned = project.array(f"{source}/{name}/hist_binned")
     return Distribution(
         counts=np.asarray(counts, dtype=np.int64),
         edges=np.asarray(edges, dtype=np.float64),
         low=np.asarray(low, dtype=np.float64),
         high=np.asarray(high, dtype=np.float64),
         top_channels=np.zeros(0, np.int64) if top is None else top[:OUTLIERS],
+        binned=None if binned is None else int(binned.item()),
     )
 
 

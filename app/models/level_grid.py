@@ -34,6 +34,8 @@ class Distribution:
         high: `[channels]` largest value of each channel.
         top_channels: Channels with the largest magnitudes, worst first; empty when
             they were not counted.
+        binned: Number of values behind `counts`, None for all. When fewer, `counts`
+            estimates what all would give, and adds up to all.
     """
 
     counts: NDArray[np.int64]
@@ -41,6 +43,12 @@ class Distribution:
     low: Floats
     high: Floats
     top_channels: NDArray[np.int64]
+    binned: int | None = None
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether `counts` were estimated from fewer values."""
+        return self.binned is not None and self.binned < int(self.counts.sum())
 
     @property
     def centres(self) -> Floats:

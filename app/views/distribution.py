@@ -278,6 +278,8 @@ class DistributionView(PlotPanel):
         noun = "weights" if self.source == WEIGHTS else "values"
         total, channels = int(data.counts.sum()), len(data.low)
         parts = [f"{total:,} {noun} in {channels:,} channels"]
+        if data.is_sampled:
+            parts.append(f"histogram from {data.binned:,} evenly spaced ones")
         run = project.latest_run(self.source)
         if self.source == INPUT and run is not None:
             parts.append(f"{run.samples:,} calibration samples")
@@ -346,7 +348,10 @@ class DistributionView(PlotPanel):
         if 0 <= at < len(data.counts):
             count, total = int(data.counts[at]), max(int(data.counts.sum()), 1)
             low, high = map(significant, data.edges[at : at + 2])
-            parts.append(f"{count:,} in the bin {low} to {high} ({count / total:.2%})")
+            about = "about " if data.is_sampled else ""
+            parts.append(
+                f"{about}{count:,} in the bin {low} to {high} ({count / total:.2%})"
+            )
         grid = self._grid
         if grid is not None:
             level = grid.levels[np.abs(grid.levels - value).argmin()]

@@ -82,9 +82,14 @@ def histogram(x: np.ndarray, bins: int = 256) -> tuple[np.ndarray, np.ndarray]:
 
 
 def add_distribution(
-    project: Project, measure: str, name: str, x: np.ndarray, axis: int
+    project: Project,
+    measure: str,
+    name: str,
+    x: np.ndarray,
+    axis: int,
+    binned: int | None = None,
 ) -> None:
-    """Record the histogram and the channel ranges of a tensor."""
+    """Record the histogram (of `binned` values) and the channel ranges of a tensor."""
     run = project.begin_run(measure, samples=32 if measure == "activations" else 0)
     counts, edges = histogram(x)
     low, high = x.min(axis=1 - axis), x.max(axis=1 - axis)
@@ -99,6 +104,7 @@ def add_distribution(
         top = np.argsort(-extent)[:4]
         arrays["top_channels"] = top.astype(np.int64)
         arrays["top_absmax"] = extent[top].astype(np.float32)
+        arrays["hist_binned"] = np.array([x.size if binned is None else binned])
     kept = {f"{measure}/{name}/{key}": array for key, array in arrays.items()}
     row = Row(name, None, 3.0, quantity="kurtosis")
     project.apply(run, Update(1.0, 1.0, rows=(row,), arrays=kept, samples=32))

@@ -80,6 +80,11 @@ def settle() -> None:
         QApplication.processEvents()
 
 
+def project_changed(view: DistributionView) -> None:
+    view._on_rows(view.source)
+    settle()
+
+
 # -- levels --------------------------------------------------------------------------
 
 
@@ -331,6 +336,19 @@ def test_pinned_panel_stays_on_its_layer(view, project, context):
     view._selection.set_pinned(False)
     settle()
     assert view.is_empty
+
+
+def test_a_sampled_histogram_says_so(view, project):
+    view.source_box.setCurrentIndex(view.source_box.findData(INPUT))
+    settle()
+    assert view.subtitle.startswith("30,000 values in 60 channels · 32 calibration")
+    assert "about" not in view.describe_value(0.05)
+    values = np.random.default_rng(3).normal(0, 1, (500, 60))
+    name = project.info.layers[LAYER].name
+    add_distribution(project, INPUT, name, values, axis=1, binned=1875)
+    project_changed(view)
+    assert "histogram from 1,875 evenly spaced ones" in view.subtitle
+    assert ", about " in view.describe_value(0.05).replace("  ·  ", ", ")
 
 
 def test_counts_are_linear_or_log_with_a_place_for_none(view, project):

@@ -15,7 +15,12 @@ from quant_core.blocks import blocks
 from quant_core.errors import QuantError
 from quant_core.histogram import Histogram
 from quant_core.moments import Moments
-from quant_core.stats import ChannelRange, OutlierCount, TensorStats
+from quant_core.stats import (
+    ChannelRange,
+    OutlierCount,
+    TensorStats,
+    histogram_step,
+)
 
 
 def heavy(*shape: int) -> torch.Tensor:
@@ -337,6 +342,56 @@ def test_nothing_is_no_update() -> None:
     assert not len(stats.channels.low)
 
 
+@pytest.mark.parametrize("count", [0, 1, 1 << 16, (1 << 17) - 1])
+def test_small_tensors_are_binned_whole(count: int) -> None:
+    assert histogram_step(count) == 1
+
+
+@given(st.integers(1 << 17, 1 << 40))
+def test_steps_meet_every_channel_equally_often(count: int) -> None:
+    step = histogram_step(count)
+    assert 1 < step
+    assert math.gcd(step, count) == 1
+    assert count / step > 2**15 or step <= 16
+
+
+def test_a_stepped_histogram_weighs_each_value_by_those_it_stands_for() -> None:
+    x = torch.randn(1000)
+    x[[3, 4]] = torch.tensor([-9.0, 9.0])
+    histogram = Histogram(64)
+    (block,) = blocks(x)
+    histogram.add(block, 7)
+    truth = np.zeros(len(histogram.counts), np.int64)
+    for i in range(0, 1000, 7):
+        bin_of = np.searchsorted(histogram.edges, float(x[i]), side="right") - 1
+        truth[bin_of] += min(7, 1000 - i)
+    np.testing.assert_array_equal(histogram.counts, truth)
+    assert histogram.counts.sum() == 1000
+    assert histogram.edges[0] <= -9 < 9 < histogram.edges[-1]
+
+
+def test_large_tensors_have_a_sampled_histogram_and_exact_everything_else() -> None:
+    x = torch.randn(3000, 384) * (1 + torch.arange(384) / 100)
+    x[1234, 5] = 50.0
+    stats = TensorStats(bins=256)
+    stats.update(x)
+    whole = Histogram(256)
+    whole.update(x)
+    assert stats.binned < x.numel() / 16
+    assert stats.binned >= 1 << 16
+    assert stats.histogram.counts.sum() == stats.moments.count == x.numel()
+    np.testing.assert_array_equal(stats.histogram.edges, whole.edges)
+    share = np.cumsum(stats.histogram.counts - whole.counts) / x.numel()
+    # Kolmogorov's distance; 2 / sqrt(n) is passed once in a thousand times.
+    assert np.abs(share).max() < 2 / math.sqrt(stats.binned)
+    bulk = stats.histogram.magnitude_quantile(0.999)
+    assert bulk == pytest.approx(whole.magnitude_quantile(0.999), rel=0.03)
+    assert stats.channels.high.max() == 50
+    np.testing.assert_array_equal(stats.channels.low, x.amin(0))
+    assert stats.outliers.values == int((x.abs() >= 6).sum())
+    assert stats.moments.std == pytest.approx(float(x.double().std()), rel=1e-5)
+
+
 def split_at(x: torch.Tensor, stops: list[int]) -> list[TensorStats]:
     parts = []
     for piece in torch.tensor_split(x, stops):
@@ -375,6 +430,7 @@ def test_contract_of_array_names_and_types() -> None:
         "moments": "float64",
         "hist_counts": "int64",
         "hist_edges": "float64",
+        "hist_binned": "int64",
         "channel_min": "float32",
         "channel_max": "float32",
         "outlier_hits": "int64",
