@@ -63,6 +63,10 @@ class WorkerClient:
 
     Args:
         target: What runs in the process; only tests need another.
+
+    Attributes:
+        threads: How many threads torch may use from the next request on; 0 leaves
+            one core to the window.
     """
 
     def __init__(self, target: Callable[[Pipe], None] | None = None) -> None:
@@ -73,6 +77,8 @@ class WorkerClient:
         self._waiting: Literal["", "open", "job"] = ""
         self._cancelled_at: float | None = None
         self._killed = False
+        self.threads = 0
+        self._told_threads = 0
 
     @property
     def alive(self) -> bool:
@@ -180,10 +186,14 @@ class WorkerClient:
             )
             self._process.start()
             theirs.close()
+            self._told_threads = 0
         assert self._pipe is not None
         self._waiting = waiting
         # A process that is gone says so at the next poll.
         with contextlib.suppress(OSError):
+            if self.threads != self._told_threads:
+                self._pipe.send(("threads", self.threads))
+                self._told_threads = self.threads
             self._pipe.send(request)
 
     def _noted(self, message: Message) -> Message:

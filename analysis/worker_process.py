@@ -55,6 +55,7 @@ class _Server:
         self._cancel = threading.Event()
         self._model: LoadedModel | None = None
         self._data: tuple[DataRequest | None, Data | None] = (None, None)
+        self._threads = 0
 
     def run(self) -> None:
         """Answer requests, one after the other."""
@@ -82,6 +83,9 @@ class _Server:
             if request[0] == "cancel":
                 self._cancel.set()
                 continue
+            if request[0] == "threads":
+                self._threads = request[1]
+                continue
             if request[0] != "close":
                 self._cancel.clear()
             self._requests.put(request)
@@ -93,7 +97,7 @@ class _Server:
         source, options = model
         self._model = loaded = load(source, **options)
         if loaded.module is not None:
-            _leave_a_core()
+            use_threads(self._threads)
         task = "" if loaded.task is None else loaded.task.key
         return Opened(loaded.info, loaded.module is not None, task)
 
@@ -103,6 +107,7 @@ class _Server:
         if not isinstance(job, Search):
             if self._model is None:
                 self._pipe.send(self._open(model))
+            use_threads(self._threads)
             data = self._data_for(job)
         with contextlib.closing(perform(job, self._model, data)) as events:
             for event in events:
@@ -129,10 +134,13 @@ class _Server:
         return None if wanted is None else self._data[1]
 
 
-def _leave_a_core() -> None:
-    """Leave one core to the window."""
+def use_threads(number: int) -> None:
+    """Let torch use a number of threads; with 0, leave one core to the window."""
     import torch
 
+    if number:
+        torch.set_num_threads(number)
+        return
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system

@@ -7,6 +7,7 @@ key. Menus appear in the order in which the table first names them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -259,12 +260,19 @@ COMMANDS: tuple[Command, ...] = (
         "project",
     ),
     Command(
+        "settings",
+        "&Settings…",
+        "&Edit",
+        "Colours, autosave, threads and keys.",
+        ("Ctrl+,",),
+        gap=True,
+    ),
+    Command(
         "palette",
         "Find co&mmand…",
         "&Edit",
         "Find any command by some letters of its name.",
         ("Ctrl+Shift+P",),
-        gap=True,
     ),
     *(
         Command(
@@ -388,12 +396,11 @@ class ActionSet(QObject):
         self._actions: dict[str, QAction] = {}
         self._menus: dict[str, QMenu] = {}
         self._groups: dict[str, QActionGroup] = {}
+        self.shortcuts = default_shortcuts()
         for command in COMMANDS:
             action = QAction(command.text, parent)
             action.setData(command.key)
-            action.setShortcuts([QKeySequence(s) for s in command.shortcuts])
             action.setStatusTip(command.tip)
-            action.setToolTip(tip_with_shortcut(command))
             action.triggered.connect(self._on_triggered)
             if command.group:
                 action.setCheckable(True)
@@ -403,10 +410,22 @@ class ActionSet(QObject):
                 action.setIconText(command.toolbar)
             self._actions[command.key] = action
             parent.addAction(action)
+        self.set_shortcuts({})
 
     def __getitem__(self, key: str) -> QAction:
         """Return the action of a command."""
         return self._actions[key]
+
+    def set_shortcuts(self, own: Mapping[str, Sequence[str]]) -> None:
+        """Use the keys of the table, but for some commands others."""
+        self.shortcuts = {
+            key: tuple(own.get(key, keys)) for key, keys in default_shortcuts().items()
+        }
+        for command in COMMANDS:
+            keys = self.shortcuts[command.key]
+            action = self._actions[command.key]
+            action.setShortcuts([QKeySequence(key) for key in keys])
+            action.setToolTip(tip_with_shortcut(command.tip, keys))
 
     def menu(self, path: str) -> QMenu:
         """Return a menu made by `fill_menus`."""
@@ -452,10 +471,17 @@ class ActionSet(QObject):
             self.chosen.emit(action.data())
 
 
-def tip_with_shortcut(command: Command) -> str:
-    """Return the tooltip of a command, its key included."""
-    if not command.shortcuts:
-        return command.tip
-    key = QKeySequence(command.shortcuts[0])
-    shown = key.toString(QKeySequence.SequenceFormat.NativeText)
-    return f"{command.tip} ({shown})"
+def default_shortcuts() -> dict[str, tuple[str, ...]]:
+    """Return the keys of the table, by command."""
+    return {command.key: command.shortcuts for command in COMMANDS}
+
+
+def key_text(keys: Sequence[str]) -> str:
+    """Return keys as the system writes them, separated by commas."""
+    native = QKeySequence.SequenceFormat.NativeText
+    return ", ".join(QKeySequence(key).toString(native) for key in keys)
+
+
+def tip_with_shortcut(tip: str, keys: Sequence[str]) -> str:
+    """Return the tooltip of a command, its first key included."""
+    return f"{tip} ({key_text(keys[:1])})" if keys else tip

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import (
     QDialog,
     QDialogButtonBox,
@@ -20,10 +20,11 @@ from PySide6.QtWidgets import (
 
 from analysis.export import EXPORTERS
 from analysis.version import tool_version
-from app.actions import COMMANDS
+from app.actions import COMMANDS, default_shortcuts, key_text
 from app.dialogs.analyse import AnalyseDialog, AnalysisRequest
 from app.dialogs.search import SearchDialog, SearchRequest
-from app.settings import Settings
+from app.dialogs.settings import SettingsDialog
+from app.settings import Preferences, Settings
 from app.theme import theme
 from app.views.start import EXAMPLES
 
@@ -126,9 +127,22 @@ class Asker:
             button.Save,
         )
 
-    def shortcuts(self) -> None:
-        """List every command with its key."""
-        dialog = shortcuts_dialog(self._window)
+    def preferences(
+        self, fixed: Mapping[str, str], reset: Callable[[], None]
+    ) -> Preferences | None:
+        """Return other preferences; `reset` is called for the layout at once.
+
+        Args:
+            fixed: Keys that cannot be given away, with what they do.
+            reset: Puts the panels back.
+        """
+        dialog = SettingsDialog(self._settings.preferences, fixed, self._window)
+        dialog.layoutReset.connect(reset)
+        return dialog.preferences() if _accepted(dialog) else None
+
+    def shortcuts(self, keys: Mapping[str, Sequence[str]]) -> None:
+        """List every command with its keys."""
+        dialog = shortcuts_dialog(self._window, keys)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.show()
 
@@ -142,8 +156,15 @@ class Asker:
         )
 
 
-def shortcuts_dialog(parent: QWidget | None = None) -> QDialog:
-    """Return the list of all commands, made from the table of actions."""
+def shortcuts_dialog(
+    parent: QWidget | None = None, keys: Mapping[str, Sequence[str]] | None = None
+) -> QDialog:
+    """Return the list of all commands, made from the table of actions.
+
+    Args:
+        parent: Owner.
+        keys: Keys by command; None for those of the table.
+    """
     dialog = QDialog(parent)
     dialog.setWindowTitle("Keyboard shortcuts")
     table = QTreeWidget(dialog)
@@ -151,16 +172,16 @@ def shortcuts_dialog(parent: QWidget | None = None) -> QDialog:
     table.setRootIsDecorated(False)
     table.setAlternatingRowColors(True)
     table.setHeaderLabels(["Command", "Key", "What it does"])
-    native = QKeySequence.SequenceFormat.NativeText
-    rows = [(c.text, ", ".join(c.shortcuts), c.tip) for c in COMMANDS]
+    keys = default_shortcuts() if keys is None else keys
+    rows = [(c.text, key_text(keys[c.key]), c.tip) for c in COMMANDS]
     rows += [
-        ("&Undo", "Ctrl+Z", "Take the last edit back."),
-        ("&Redo", "Ctrl+Shift+Z", "Do it again."),
+        ("&Undo", key_text(["Ctrl+Z"]), "Take the last edit back."),
+        ("&Redo", key_text(["Ctrl+Shift+Z"]), "Do it again."),
+        ("Show a panel", key_text(["Alt+1"]) + " …", "Bring a panel to the front."),
     ]
-    for text, keys, tip in rows:
-        shown = QKeySequence.fromString(keys).toString(native) if keys else ""
+    for text, shown, tip in rows:
         plain = text.replace("&", "").rstrip("…")
-        table.addTopLevelItem(QTreeWidgetItem([plain, shown or keys, tip]))
+        table.addTopLevelItem(QTreeWidgetItem([plain, shown, tip]))
     for column, width in enumerate((30, 20, 70)):
         table.setColumnWidth(column, theme().em(width))
     buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close, dialog)

@@ -240,9 +240,20 @@ class Commander(QObject):
         if self._context.project is not None:
             self._window.desk.arrange()
 
+    def do_settings(self) -> None:
+        """Ask for other preferences, and follow them at once."""
+        fixed = self._window.fixed_keys()
+        chosen = self.ask.preferences(fixed, self.do_layout_reset)
+        if chosen is not None:
+            self._settings.preferences = chosen
+            theme().set_mode(chosen.mode)
+            self._window.actions_[f"theme_{chosen.mode}"].setChecked(True)
+            self._window.actions_.set_shortcuts(chosen.shortcuts)
+            self._session.apply_preferences()
+
     def do_shortcuts(self) -> None:
         """List every command."""
-        self.ask.shortcuts()
+        self.ask.shortcuts(self._window.actions_.shortcuts)
 
     def do_about(self) -> None:
         """Say which version this is."""

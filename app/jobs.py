@@ -64,6 +64,10 @@ class JobRunner(QObject):
         self._is_waiting = False
         self._next = ""
 
+    def set_threads(self, number: int) -> None:
+        """Say how many threads the next job may use; 0 for all cores but one."""
+        self._client.threads = number
+
     @property
     def state(self) -> JobState | None:
         """What is being done, or was done last."""

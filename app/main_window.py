@@ -71,6 +71,7 @@ class MainWindow(QMainWindow):
         self.setAcceptDrops(True)
         theme().set_mode(settings.mode)
         self.actions_ = ActionSet(self)
+        self.actions_.set_shortcuts(settings.preferences.shortcuts)
         self.commander = Commander(self)
         self._build_views()
         self._build_bars()
@@ -165,6 +166,14 @@ class MainWindow(QMainWindow):
         self.layers.openRequested.connect(self.commander.do_open)
         for panel in (self.heatmap, self.distribution, self.trade_off):
             panel.actionRequested.connect(self.commander.run)
+
+    def fixed_keys(self) -> dict[str, str]:
+        """Return the keys of commands outside the table, with what they do."""
+        found = {}
+        for action in (self.undo, self.redo, *self.desk.show_actions):
+            for key in action.shortcuts():
+                found[key.toString()] = action.text().replace("&", "")
+        return found
 
     # -- state -----------------------------------------------------------------
 

@@ -45,7 +45,6 @@ from quant_core.sites import Site
 
 PROJECT_SUFFIX = ".qscope"
 EXAMPLE_PREFIX = "example:"
-AUTOSAVE_MS = 30_000
 UNREADABLE = (factory.LOADER, torch_export.LOADER)
 """Kinds of models whose layers are not known before the whole is loaded."""
 
@@ -78,12 +77,18 @@ class Session(QObject):
         self._recorder: Recorder | None = None
         self._search: tuple[SearchRequest, CostTable] | None = None
         self._autosave = QTimer(self)
-        self._autosave.setInterval(AUTOSAVE_MS)
         self._autosave.timeout.connect(self._on_autosave)
         self.runner.opened.connect(self._on_opened)
         self.runner.happened.connect(self._on_event)
         self.runner.ended.connect(self._on_ended)
         self.runner.failed.connect(self._on_failed)
+        self.apply_preferences()
+
+    def apply_preferences(self) -> None:
+        """Save as often, and compute with as many threads, as the settings say."""
+        preferences = self.settings.preferences
+        self._autosave.setInterval(1000 * preferences.autosave_seconds)
+        self.runner.set_threads(preferences.threads)
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +41,24 @@ class Recent:
     def title(self) -> str:
         """Last part of the path, or the source itself."""
         return Path(self.source).name if self.is_file else self.source
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What the settings dialog changes.
+
+    Attributes:
+        mode: Light, dark, or as the system says.
+        autosave_seconds: Time between two saves of changed work [s].
+        threads: Threads of the worker process; 0 leaves one core to the window.
+        shortcuts: Own keys by command, as portable text; none for a command
+            without a key. Commands that are not here have the keys of the table.
+    """
+
+    mode: Mode = "system"
+    autosave_seconds: int = 30
+    threads: int = 0
+    shortcuts: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Settings:
@@ -109,6 +127,27 @@ class Settings:
     @mode.setter
     def mode(self, mode: Mode) -> None:
         self.set("theme", mode)
+
+    @property
+    def preferences(self) -> Preferences:
+        """What the settings dialog changes; impossible numbers count as absent."""
+        default = Preferences()
+        seconds = self.get("autosave/seconds", default.autosave_seconds)
+        threads = self.get("worker/threads", default.threads)
+        kept: dict[str, Any] = self.get("shortcuts", {})
+        return Preferences(
+            self.mode,
+            seconds if seconds > 0 else default.autosave_seconds,
+            max(threads, 0),
+            {k: tuple(map(str, v)) for k, v in kept.items() if isinstance(v, list)},
+        )
+
+    @preferences.setter
+    def preferences(self, chosen: Preferences) -> None:
+        self.mode = chosen.mode
+        self.set("autosave/seconds", chosen.autosave_seconds)
+        self.set("worker/threads", chosen.threads)
+        self.set("shortcuts", {k: list(v) for k, v in chosen.shortcuts.items()})
 
     @property
     def recent(self) -> tuple[Recent, ...]:
