@@ -137,6 +137,10 @@ OPS: dict[Callable[..., Any], Op] = _table()
 """Every function the tap reacts to."""
 
 
+_INPLACE_FLAG = frozenset(
+    "relu relu6 elu selu celu leaky_relu hardtanh hardswish hardsigmoid silu mish "
+    "threshold".split()
+)
 _WRITING_OPERATORS = frozenset(
     f"__i{name}__"
     for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and")
@@ -152,8 +156,30 @@ def writes_in_place(
         return True
     if name.endswith("_") and not name.endswith("__"):
         return True
-    # F.relu(x, inplace=True) and its relatives.
-    return kwargs.get("inplace") is True or (func is F.relu and args[1:] == (True,))
+    # F.relu(x, inplace=True) and its relatives, whose modules give it by position.
+    flag = name in _INPLACE_FLAG and len(args) > 1 and args[-1] is True
+    return kwargs.get("inplace") is True or flag
+
+
+_SAME = {"radd": "add", "rmul": "mul", "truediv": "div", "rtruediv": "rdiv"}
+
+
+def plain_name(func: Callable[..., Any]) -> str:
+    """Return the name of a function, the same through every door.
+
+    >>> plain_name(torch.Tensor.__iadd__), plain_name(torch.relu_)
+    ('add', 'relu')
+    >>> plain_name(torch.Tensor.__rsub__), plain_name(aten.add.Tensor)
+    ('rsub', 'add')
+    """
+    name = getattr(func, "__name__", type(func).__name__).split(".")[0]
+    if name in _WRITING_OPERATORS and name != "__setitem__":
+        name = f"__{name[3:-2]}__"
+    if name.startswith("__") and name.endswith("__"):
+        plain = name[2:-2]
+        # x + y and y.__radd__(x) are the same, x - y and y.__rsub__(x) are not.
+        return _SAME.get(plain, plain)
+    return name.rstrip("_")
 
 
 def tensors_in(values: Any) -> list[torch.Tensor]:

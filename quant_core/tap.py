@@ -29,7 +29,7 @@ from torch.overrides import TorchFunctionMode
 
 from quant_core.errors import QuantError
 from quant_core.layers import layers_of
-from quant_core.ops import OPS, Op, tensors_in, writes_in_place
+from quant_core.ops import OPS, Op, plain_name, tensors_in, writes_in_place
 from quant_core.sites import Layer, Site, SiteRole
 
 _BINARY = frozenset({"matmul"})
@@ -88,6 +88,33 @@ class WeightUse:
         return 0
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One function call of the model, before it is made.
+
+    Attributes:
+        func: The function.
+        name: Its name, the same through every door (`add` for `x + y`, `x.add_(y)`).
+        site: Where it is made: `<module path>:<name>.<count>`.
+        op: The operation, when it is one of `quant_core.ops`.
+        layer: The layer whose parameter it uses as its weight, or None.
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+    """
+
+    func: Callable[..., Any]
+    name: str
+    site: str
+    op: Op | None
+    layer: Layer | None
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def run(self) -> Any:
+        """Make the call."""
+        return self.func(*self.args, **self.kwargs)
+
+
 class Listener:
     """What a session does at the places the tap sees; override what is needed.
 
@@ -95,10 +122,16 @@ class Listener:
         inside_attention: Write attention out, so that its products and softmax
             are sites.
         sees_weights: Call `weight_used` and `weight_needed`.
+        makes_calls: Hand every call to `call` and nothing else to anything else.
     """
 
     inside_attention = False
     sees_weights = False
+    makes_calls = False
+
+    def call(self, call: Call) -> Any:
+        """Return the result of a call that the model makes."""
+        return call.run()
 
     def activation(self, site: Site, x: Tensor) -> Tensor:
         """Return the activation to go on with, `x` itself to leave it alone."""
@@ -233,6 +266,8 @@ class _Session(TorchFunctionMode):
             with self:
                 return _attention_forward(*args, **named)
         op = OPS.get(func)
+        if self._listener.makes_calls and (op is None or op.family != "attention"):
+            return self._handed_over(func, op, args, named)
         if op is None:
             return self._unknown(func, args, named)
         if op.family == "attention":
@@ -243,6 +278,22 @@ class _Session(TorchFunctionMode):
         if op.family == "output":
             return self._output(func, op, args, named)
         return self._weight_or_product(func, op, args, named)
+
+    def _handed_over(
+        self, func: Any, op: Op | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        if getattr(func, "__name__", "") == "__get__":  # x.shape, x.dtype ...
+            return func(*args, **kwargs)
+        layer = None
+        if op is not None and op.family == "weight":
+            owner = self._owner(op.operand(op.right, args, kwargs))
+            layer = None if owner is None else owner.layer
+        name = plain_name(func) if op is None else op.name
+        count = self._count(name)
+        # Named as `_operands` and `_output` name them.
+        suffix = "" if op is not None and op.family == "output" and not count else count
+        site = f"{self._path[-1]}:{name}" + (f".{suffix}" if suffix != "" else "")
+        return self._listener.call(Call(func, name, site, op, layer, args, kwargs))
 
     def _owner(self, tensor: Any) -> _Owner | None:
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:

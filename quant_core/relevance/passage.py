@@ -1,0 +1,272 @@
+"""One forward pass that makes a network's graph carry relevance.
+
+`RelevancePass` listens at the tap and makes every call of the model itself, each with
+the rule of its op for the way back; one ordinary backward pass then takes relevance
+from the output to every place of the network. Nothing about the modules matters, so
+functional ops, residual sums and attention written by hand are reached too. An op
+without a rule is refused by name and site when relevance gets there, never passed by
+its gradient.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from quant_core.ops import tensors_in, writes_in_place
+from quant_core.relevance.composites import Composite, Kind
+from quant_core.relevance.graph import (
+    Keeper,
+    foreign_node,
+    no_rule,
+    step,
+    takes_input,
+)
+from quant_core.relevance.op_table import RULES
+from quant_core.relevance.weight_rules import Rule
+from quant_core.relevance.weighted import Weighted
+from quant_core.sites import Layer
+from quant_core.tap import Call, Listener, Tap
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Relevance as it passes an op.
+
+    Attributes:
+        name: Layer, or site of an op without weight.
+        layer: The layer, or None.
+        value: What the op returned.
+        relevance: Relevance of the value, of its shape.
+        received: Relevance of what the op was given, all operands together; what
+            is missing was taken up by biases and stabilizers.
+    """
+
+    name: str
+    layer: Layer | None
+    value: Tensor
+    relevance: Tensor
+    received: tuple[Tensor, ...]
+
+
+Observe = Callable[[Passage], None]
+
+
+class RelevancePass(Listener):
+    """Makes the calls of one forward pass so that a backward pass is relevance.
+
+    Args:
+        composite: The rules.
+        observe: Told of relevance at every layer, product of two activations and
+            softmax, during the backward pass.
+        depth: Share of the network before each layer, in [0, 1); 0 when missing.
+        samples: Samples of the batch. A sum that is rescaled by totals takes them
+            sample by sample where the first axis has this size, else over all.
+
+    Attributes:
+        keeper: Keeps what rules need from being overwritten.
+        last: The last use of a weight and its result, for a batch-norm after it.
+        looked_up: Every look-up of a layer: indices and rows, whose `grad` is their
+            relevance after the backward pass.
+    """
+
+    inside_attention = True
+    makes_calls = True
+
+    def __init__(
+        self,
+        composite: Composite,
+        observe: Observe = lambda passage: None,
+        *,
+        depth: Mapping[str, float] | None = None,
+        samples: int = 1,
+    ) -> None:
+        self.composite = composite
+        self._observe = observe
+        self.samples = samples
+        self.looked_up: list[tuple[Layer, Tensor, Tensor]] = []
+        self.keeper = Keeper()
+        self.last: tuple[Tensor, Weighted] | None = None
+        self._depth = depth or {}
+
+    def call(self, call: Call) -> Any:
+        """See `Listener.call`."""
+        if writes_in_place(call.func, call.args, call.kwargs) or "out" in call.kwargs:
+            return self._written(call)
+        carriers = carrying(call)
+        if not carriers:
+            result = call.run()
+            looked_up = call.layer is not None and call.name == "embedding"
+            return self._rooted(call, result) if looked_up else result
+        rule = RULES.get(call.name)
+        made = rule(self, call, carriers) if rule is not None else NotImplemented
+        return self.moved(call, carriers) if made is NotImplemented else made
+
+    def moved(self, call: Call, carriers: Sequence[Tensor]) -> Any:
+        """Make a call that only moves values, refuse any other."""
+        result = call.run()
+        made = [t for t in tensors_in(result) if t.requires_grad]
+        if foreign_node(made, carriers) is None:
+            return result
+        return self._refused(call, result, carriers)
+
+    def passed(
+        self,
+        name: str,
+        layer: Layer | None,
+        value: Tensor,
+        relevance: Tensor,
+        received: Sequence[Tensor],
+    ) -> None:
+        """Tell of relevance at an op; see `Passage`."""
+        self._observe(Passage(name, layer, value, relevance, tuple(received)))
+
+    def rule_for(self, call: Call, x: Tensor) -> Rule:
+        """Return the rule of an op with a weight."""
+        kind: Kind = "conv" if call.name.startswith("conv") else "linear"
+        depth = self._depth.get(call.layer.name, 0.0) if call.layer else 0.0
+        return self.composite.rule_for(kind, takes_input(x), depth)
+
+    def _rooted(self, call: Call, result: Tensor) -> Tensor:
+        """Return looked-up rows as a place where relevance ends."""
+        assert call.layer is not None
+        assert call.op is not None
+        if not result.is_floating_point() or not torch.is_grad_enabled():
+            return result
+        layer, index = call.layer, call.op.operand(call.op.left, call.args, call.kwargs)
+        rows = result.detach().requires_grad_()
+        self.looked_up.append((layer, index, rows))
+        kept = self.keeper.keep(result)
+
+        def propagate(relevance: Tensor) -> tuple[Tensor]:
+            self.passed(layer.name, layer, kept.values[0], relevance, [relevance])
+            return (relevance,)
+
+        return step(result.detach().clone(), [rows], propagate)
+
+    def _written(self, call: Call) -> Any:
+        """Make a call that writes into a tensor: compute beside it, then copy."""
+        target = call.kwargs.get("out", call.args[0] if call.args else None)
+        if not isinstance(target, Tensor):
+            return call.run()
+        if not carrying(call) or call.name in _PLACING:
+            self.keeper.before_write(target)
+            return call.run()
+        new = self.call(_out_of_place(call))
+        self.keeper.before_write(target)
+        return target.copy_(new)
+
+    def _refused(self, call: Call, result: Any, carriers: Sequence[Tensor]) -> Any:
+        """Return a result that ends the backward pass with an error."""
+
+        def propagate(relevance: Tensor) -> tuple[Tensor | None, ...]:
+            if bool(relevance.any()):
+                raise no_rule(call.name, call.site)
+            return tuple(None for _ in carriers)
+
+        def refuse(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                if not value.requires_grad:
+                    return value
+                return step(value.detach(), carriers, propagate)
+            if isinstance(value, (list, tuple)):
+                # Named tuples of torch take one sequence, as tuples do.
+                return type(value)([refuse(part) for part in value])
+            return value
+
+        return refuse(result)
+
+
+def carrying(call: Call) -> list[Tensor]:
+    """Return the different tensors among the arguments that carry relevance."""
+    found: dict[int, Tensor] = {}
+    for tensor in tensors_in([call.args, call.kwargs]):
+        if tensor.requires_grad:
+            found[id(tensor)] = tensor
+    return list(found.values())
+
+
+_PLACING = frozenset(
+    "setitem copy fill zero masked_fill index_fill index_copy masked_scatter".split()
+)
+"""Writes that put values somewhere and compute nothing."""
+
+
+def _out_of_place(call: Call) -> Call:
+    """Return a call that computes what another one would write."""
+    kwargs = {k: v for k, v in call.kwargs.items() if k not in {"inplace", "out"}}
+    if len(kwargs) < len(call.kwargs):
+        return dataclasses.replace(call, kwargs=kwargs)
+    if call.args[-1] is True:  # F.relu(x, True)
+        return dataclasses.replace(call, args=(*call.args[:-1], False))
+    func = getattr(torch.Tensor, call.name, None) or getattr(torch, call.name, None)
+    func = func or getattr(F, call.name, None)
+    if func is None:
+        raise no_rule(call.name, call.site)
+    return dataclasses.replace(call, func=func)
+
+
+_ACTIVATION = re.compile(r"gelu|silu|swish|mish|relu|tanh|sigmoid", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def relevance_session(tap: Tap, relevance_pass: RelevancePass) -> Iterator[None]:
+    """Let `relevance_pass` make the calls of the network inside the block.
+
+    A module without parameters that is an activation by its name passes relevance
+    unchanged as a whole, however it computes its values (GELU by its tanh formula).
+    """
+    handles = []
+
+    def pass_unchanged(module: nn.Module, args: tuple[Any, ...], made: Any) -> Any:
+        del module
+        x = args[0] if len(args) == 1 else None
+        if not isinstance(x, Tensor) or not isinstance(made, Tensor):
+            return made
+        if not made.requires_grad or made is x or made.shape != x.shape:
+            return made
+        return step(made.detach(), [x], lambda relevance: (relevance,), "alike")
+
+    try:
+        for module in tap.module.modules():
+            own = any(True for _ in module.parameters())
+            if not own and _ACTIVATION.search(type(module).__name__):
+                handles.append(module.register_forward_hook(pass_unchanged))
+        with torch.enable_grad(), tap.session(relevance_pass):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        relevance_pass.last = None
+
+
+def propagate(
+    output: Tensor, start: Tensor, places: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Take relevance from the output of a pass back through the network.
+
+    Args:
+        output: What a network returned in a `relevance_session`.
+        start: Relevance of the output, of its shape.
+        places: Where relevance is wanted: leaves of the graph, such as the inputs.
+
+    Returns:
+        Relevance at the places, 0 where none arrives.
+
+    Raises:
+        QuantError: an op on the way has no rule; names op and site.
+    """
+    foreign = foreign_node([output], [])
+    if foreign is not None:
+        raise no_rule(foreign, "a function with a gradient of its own")
+    return torch.autograd.grad(
+        output, list(places), start, allow_unused=True, materialize_grads=True
+    )
