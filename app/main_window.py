@@ -28,6 +28,7 @@ from app.settings import Settings
 from app.theme import theme
 from app.views.distribution import DistributionView
 from app.views.heatmap import HeatmapView
+from app.views.inspector import InspectorView
 from app.views.jobs import JobStrip, JobsView
 from app.views.layer_table import LayerTableView
 from app.views.start import StartView
@@ -92,6 +93,7 @@ class MainWindow(QMainWindow):
         self.heatmap = HeatmapView(context)
         self.distribution = DistributionView(context)
         self.trade_off = TradeOffView(context)
+        self.inspector = InspectorView(context)
         self.jobs = JobsView(context, runner, self)
         below, side = Place("centre_below"), Place("left_below")
         hidden = Place("centre", is_shown=False)
@@ -102,6 +104,7 @@ class MainWindow(QMainWindow):
                 Panel("heatmap", "Heatmap", self.heatmap, Place("centre"), below),
                 Panel("distribution", "Distribution", self.distribution, below, hidden),
                 Panel("trade_off", "Trade-off", self.trade_off, side, Place("centre")),
+                Panel("inspector", "Inspector", self.inspector, Place("right")),
                 Panel("jobs", "Jobs", self.jobs, Place("bottom", is_shown=False)),
             ),
             self.settings,
