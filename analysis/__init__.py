@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from analysis.jobs import analyze, evaluate
     from analysis.load import load as load_model
     from analysis.project import Project
+    from analysis.report import write_report
     from analysis.search.of_project import search as find_assignment
 
 # `load`, `search` and `export` are folders here, hence the longer names.
@@ -28,6 +29,7 @@ _HOMES = {
     "find_assignment": ("analysis.search.of_project", "search"),
     "load_data": ("analysis.data", "load_data"),
     "load_model": ("analysis.load", "load"),
+    "write_report": ("analysis.report", "write_report"),
 }
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "find_assignment",
     "load_data",
     "load_model",
+    "write_report",
 ]
 
 

@@ -15,6 +15,10 @@ LOW_BITS = 8.0
 bits or more whatever the middle has (Esser et al., LSQ, arXiv 1902.08153, sec. 3;
 Zhou et al., DoReFa-Net, arXiv 1606.06160, sec. 2.7)."""
 
+EXCESS = 2.0
+"""How many times its fair share of the error an end must cause: its share of the
+weights or that of an average layer, whichever is larger."""
+
 
 @dataclass(frozen=True)
 class Edges:
@@ -34,6 +38,7 @@ class Edges:
             return ()
         ends = dict.fromkeys((0, len(plan) - 1))
         quantized = int(np.count_nonzero(plan.weight))
+        weights = sum(layer.parameters for layer in plan.layers)
         total = float(own.sum())
         low: list[int] = []
         numbers: list[Number] = []
@@ -42,13 +47,16 @@ class Edges:
             if scheme is None or scheme.bits >= LOW_BITS:
                 continue
             share = float(own[layer]) / total if total > 0 else None
-            if share is not None and share <= 1 / quantized:
+            part = plan.layers[layer].parameters / max(weights, 1)
+            if share is not None and share <= EXCESS * max(part, 1 / quantized):
                 continue
             low.append(layer)
             numbers.append(Number(f"width of {case.names[layer]}", scheme.bits, "bits"))
             if share is not None:
                 name = f"share of the error, {case.names[layer]}"
                 numbers.append(Number(name, 100 * share, "%"))
+            name = f"share of the weights, {case.names[layer]}"
+            numbers.append(Number(name, 100 * part, "%"))
         if not low:
             return ()
         ends_named = " and ".join("first" if i == 0 else "last" for i in low)
@@ -62,12 +70,12 @@ class Edges:
                 "The first layer's noise passes through everything behind it, the "
                 "last one's reaches the output undiminished. "
                 + (
-                    "Here each causes more of the error than an average layer "
-                    f"({1 / quantized:.1%})."
+                    f"Here each causes more than {EXCESS:g} times its share of the "
+                    "error, by weights and by number of layers."
                     if total > 0
                     else "No predicted error says otherwise here."
                 ),
-                f"Give them {LOW_BITS:g} bits: they are often small.",
+                f"Give them {LOW_BITS:g} bits, or fix them there and search again.",
                 case.worst(low),
                 "layers",
                 case.run_ids if total > 0 else (),
