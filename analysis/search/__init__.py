@@ -7,13 +7,27 @@ from dataclasses import replace
 from typing import Any
 
 from analysis.errors import AnalysisError
+from analysis.search.annealing import Annealing
 from analysis.search.budget import Budget
+from analysis.search.dynamic import Dynamic
 from analysis.search.exact import Exact
 from analysis.search.front import ConvexFront
+from analysis.search.genetic import Genetic
+from analysis.search.greedy import Greedy
+from analysis.search.pareto import Pareto
 from analysis.search.problem import CostTable, SearchMethod, SearchResult
 from analysis.search.uniform import Uniform, baseline
 
-SEARCHES: tuple[type[SearchMethod], ...] = (Exact, ConvexFront, Uniform)
+SEARCHES: tuple[type[SearchMethod], ...] = (
+    Exact,
+    ConvexFront,
+    Dynamic,
+    Greedy,
+    Pareto,
+    Genetic,
+    Annealing,
+    Uniform,
+)
 
 
 def method_of(key: str) -> type[SearchMethod]:

@@ -71,7 +71,7 @@ class Solver:
             rows: Limits, each of which can be kept on its own.
         """
         groups = np.arange(len(objective))
-        offered = undominated(objective, rows)
+        offered = undominated(objective, [row.amount for row in rows])
         easy = np.where(offered, objective, np.inf).argmin(1)
         if all(row.holds(easy) for row in rows):
             return Found(easy, float(objective[groups, easy].sum()))
@@ -254,12 +254,17 @@ class _Program:
         return np.flatnonzero(np.asarray(answer.x) > 0.5), low
 
 
-def undominated(objective: Floats, rows: Sequence[Row]) -> Mask:
-    """Return `[G, P]` options that no other option of their group makes useless."""
-    values = [objective, *(row.amount for row in rows)]
+def undominated(objective: Floats, amounts: Sequence[Floats]) -> Mask:
+    """Return `[G, P]` options that no other option of their group makes useless.
+
+    Args:
+        objective: `[G, P]`, inf where an option is not offered.
+        amounts: `[G, P]` each, what is limited.
+    """
+    values = [objective, *amounts]
     offered = np.asarray(np.isfinite(objective))
-    for row in rows:
-        offered &= np.isfinite(row.amount)
+    for amount in amounts:
+        offered &= np.isfinite(amount)
     keep = offered.copy()
     options = objective.shape[1]
     for this in range(options):

@@ -18,6 +18,7 @@ from analysis.search.budget import Budget
 from analysis.search.hull import Path, lower_hull
 from analysis.search.problem import Choice, CostTable, Floats, SearchResult, Ties
 from analysis.search.question import ROUNDING, Groups, ask, merge
+from analysis.search.relaxed import lower_bound
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,5 @@ class ConvexFront:
                 value=str(budget),
                 hint="The search `exact` looks beyond the front.",
             )
-        if sizes:
-            point = int(points[-1])
-            most = min(row.most for row in sizes if row.amount is axis)
-            bound = float(np.interp(most, path.size, path.cost))
-        else:
-            point = int(points[0])
-            bound = float(np.interp(rows[0].most, path.cost[::-1], path.size[::-1]))
-        return question.answer(path.options(point), bound)
+        point = int(points[-1] if sizes else points[0])
+        return question.answer(path.options(point), lower_bound(question))

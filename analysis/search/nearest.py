@@ -57,14 +57,16 @@ def _error(
     alone = float(row.amount.min(1).sum()) <= row.most * (1 + ROUNDING)
     others = ", ".join(str(other.limit) for other in before if alone)
     direction = "more" if row.is_error else "fewer"
-    more = "less" if row.limit.quantity == "compression" else "more"
+    more, smallest = "more", "smallest"
+    if row.limit.quantity == "compression":
+        more, smallest = "less", "largest"
     hint = f"Loosen the limit, analyse formats of {direction} bits, or unlock layers."
     if len(budget.limits) > 1:
         hint = f"The nearest budget that can be met is {nearest}. {hint}"
     error = Infeasible(
         f"No assignment keeps {row.limit}{f' together with {others}' * bool(others)}.",
         value=str(budget),
-        allowed=f"{loose.limit} or {more}, the smallest possible with the schemes "
+        allowed=f"{loose.limit} or {more}, the {smallest} possible with the schemes "
         "offered",
         hint=hint,
     )

@@ -137,14 +137,21 @@ class _Parts:
         used = tuple(now.palette[i] for i in np.unique(now.input))
         own = (*used, *now.sites.values())
         keys = _common(project, setup, "input")
+        if not keys:
+            raise AnalysisError(
+                "The inputs of the layers were not analysed.",
+                value=str(objective),
+                hint="Run the measure with formats for the inputs, or choose formats "
+                "of the weights only.",
+            )
         inputs = _part(project, setup, "input", keys, own)
         inputs = _kept_inputs(inputs, now)
         sites, cost = _sites(project, setup, inputs.schemes, now)
-        offered = np.full(
-            (len(sites), len(weights.schemes), len(inputs.schemes)), np.inf
-        )
+        shape = len(sites), len(weights.schemes), len(inputs.schemes)
+        offered = np.full(shape, np.inf)
         offered[:, 0] = cost  # a site has no weights to store otherwise
-        return cls(weights, inputs, sites, offered.reshape(len(sites), -1), known)
+        pairs = offered.reshape(shape[0], shape[1] * shape[2])
+        return cls(weights, inputs, sites, pairs, known)
 
 
 def _any_known(cost: Floats) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from analysis.errors import AnalysisError
 from analysis.search.budget import Budget
 from analysis.search.problem import Baseline, CostTable, Indices, SearchResult
 from analysis.search.question import Question, ask
+from analysis.search.relaxed import lower_bound
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Uniform:
                 value=str(budget),
                 hint="The search `exact` mixes formats.",
             )
-        return question.answer(found[1], float("nan"))
+        return question.answer(found[1], lower_bound(question))
 
 
 def baseline(problem: CostTable, budget: Budget) -> Baseline | None:
