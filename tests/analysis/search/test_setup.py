@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ INPUT = Scheme("int8", "tensor")
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path) -> Iterator[Project]:
     info = ModelInfo(
         name="tiny",
         digest="0" * 64,
@@ -67,7 +68,8 @@ def project(tmp_path: Path) -> Project:
         for key, db in zip(KEYS, (18, 20, 17, 40), strict=True)
     ]
     store(made, "weights", quality)
-    return made
+    yield made
+    made.close()
 
 
 def store(project: Project, measure: str, rows: list[Row]) -> None:
