@@ -23,6 +23,7 @@ from app.commander import Commander
 from app.desk import GEOMETRY_KEY, Desk, Panel, Place
 from app.drops import dropped_path, refusal
 from app.errors import Problem, show_problem
+from app.logbook import Logbook
 from app.session import Session
 from app.settings import Settings
 from app.theme import theme
@@ -31,6 +32,7 @@ from app.views.heatmap import HeatmapView
 from app.views.inspector import InspectorView
 from app.views.jobs import JobStrip, JobsView
 from app.views.layer_table import LayerTableView
+from app.views.log import LogView
 from app.views.start import StartView
 from app.views.totals import TotalsBar
 from app.views.trade_off import TradeOffView
@@ -95,6 +97,8 @@ class MainWindow(QMainWindow):
         self.trade_off = TradeOffView(context)
         self.inspector = InspectorView(context)
         self.jobs = JobsView(context, runner, self)
+        self.logbook = Logbook(self)
+        self.log = LogView(self.logbook, self)
         below, side = Place("centre_below"), Place("left_below")
         hidden = Place("centre", is_shown=False)
         self.desk = Desk(
@@ -106,6 +110,7 @@ class MainWindow(QMainWindow):
                 Panel("trade_off", "Trade-off", self.trade_off, side, Place("centre")),
                 Panel("inspector", "Inspector", self.inspector, Place("right")),
                 Panel("jobs", "Jobs", self.jobs, Place("bottom", is_shown=False)),
+                Panel("log", "Log", self.log, Place("bottom", is_shown=False)),
             ),
             self.settings,
         )
@@ -162,6 +167,9 @@ class MainWindow(QMainWindow):
         context.runsChanged.connect(self._on_having)
         context.selection.changed.connect(self._on_having)
         context.message.connect(self.say)
+        context.message.connect(self.logbook.add_message)
+        session.runner.stateChanged.connect(self.logbook.add_job)
+        self.logbook.install()
         session.runner.stateChanged.connect(self._on_having)
         session.problem.connect(self.show_problem)
         session.openingChanged.connect(self.start.show_busy)
@@ -349,5 +357,6 @@ class MainWindow(QMainWindow):
         self.layers.save_settings()
         self.settings.sync()
         self.session.shut_down()
+        self.logbook.uninstall()
         self.closed.emit()
         super().closeEvent(event)
