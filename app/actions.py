@@ -303,6 +303,23 @@ COMMANDS: tuple[Command, ...] = (
         gap=True,
     ),
     Command(
+        "baseline",
+        "&Make this the baseline",
+        "&Layers",
+        "Keep the present assignment to hold later ones against it.",
+        ("B",),
+        "project",
+        gap=True,
+    ),
+    Command(
+        "keep",
+        "Keep assi&gnment as…",
+        "&Layers",
+        "Keep the present assignment in the project under a name.",
+        ("Ctrl+K",),
+        "project",
+    ),
+    Command(
         "analyse",
         "&Run analysis…",
         "&Analysis",

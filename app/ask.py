@@ -115,6 +115,22 @@ class Asker:
         dialog = SearchDialog(self._settings, target, locked, self._window)
         return dialog.request() if _accepted(dialog) else None
 
+    def assignment_name(self, taken: Sequence[str]) -> str:
+        """Return a name to keep an assignment under, "" for none.
+
+        Args:
+            taken: Names in use; they are offered, and choosing one replaces it.
+        """
+        name, agreed = QInputDialog.getItem(
+            self._window,
+            "Keep assignment",
+            "Name (one in the list is replaced):",
+            list(taken),
+            -1,
+            True,
+        )
+        return name.strip() if agreed else ""
+
     def unsaved(self, name: str) -> QMessageBox.StandardButton:
         """Ask what to do with unsaved work."""
         what = f"{name} has changes" if name else "This project has results"

@@ -9,6 +9,7 @@ from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QMessageBox
 
 from app.ask import Asker
+from app.models.compare import BASELINE
 from app.models.layer_data import scheme_of_bits
 from app.palettes import Palettes
 from app.theme import Mode, theme
@@ -201,6 +202,26 @@ class Commander(QObject):
         if project is not None:
             all_locked = bool(project.assignment.locked[chosen].all())
             self._context.set_locked(chosen, not all_locked)
+
+    def do_baseline(self) -> None:
+        """Pin the present assignment, and compare with it from now on."""
+        project = self._context.project
+        if project is not None:
+            project.keep_assignment(BASELINE, overwrite=True)
+            self._window.compare.compare(BASELINE)
+            self._context.message.emit(
+                f"The baseline has {project.totals.average_bits:.2f} bits per weight; "
+                "Compare shows what changes from now on."
+            )
+
+    def do_keep(self) -> None:
+        """Ask for a name and keep the present assignment under it."""
+        project = self._context.project
+        if project is None:
+            return
+        name = self.ask.assignment_name(list(project.assignments))
+        if name:
+            self._session.keep(name)
 
     def do_analyse(self) -> None:
         """Ask what to analyse and start."""

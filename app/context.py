@@ -147,6 +147,8 @@ class AppContext(QObject):
         if "starred_changed" in flags:
             self.starredChanged.emit()
         if "dirty_changed" in flags:
+            if self._project is not None and not self._project.dirty:
+                self.undo_stack.setClean()
             self.dirtyChanged.emit()
 
     # -- edits -----------------------------------------------------------------
@@ -215,6 +217,33 @@ class AppContext(QObject):
             if changed
             else f"{text}: nothing to change."
         )
+
+    def take_over(
+        self, source: Assignment, layers: NDArray[np.int64], name: str
+    ) -> None:
+        """Give layers the formats they have in another assignment, as one undo step.
+
+        Locked layers are skipped and tied layers change along.
+
+        Args:
+            source: Of the same model.
+            layers: Layer indices.
+            name: What the source is called.
+        """
+        project = self._project
+        if project is None:
+            return
+        before = project.assignment
+        for entries, edit in (
+            (source.weight, project.set_weight),
+            (source.input, project.set_input),
+        ):
+            for entry in np.unique(entries[layers]).tolist():
+                edit(layers[entries[layers] == entry], source.palette[entry])
+        changed = len(before.diff(project.assignment))
+        text = f"Copy {count(changed, 'layer')} from {name}"
+        self._push(before, text, changed)
+        self.message.emit(f"{text}." if changed else f"Nothing to copy from {name}.")
 
     def refusal(self, scheme: Scheme | None, layers: NDArray[np.int64]) -> str | None:
         """Return why the target runs none of the layers in a scheme, None if some."""

@@ -27,8 +27,10 @@ from app.logbook import Logbook
 from app.session import Session
 from app.settings import Settings
 from app.theme import theme
+from app.views.compare import CompareView
 from app.views.distribution import DistributionView
 from app.views.heatmap import HeatmapView
+from app.views.history import HistoryView
 from app.views.inspector import InspectorView
 from app.views.jobs import JobStrip, JobsView
 from app.views.layer_table import LayerTableView
@@ -96,11 +98,14 @@ class MainWindow(QMainWindow):
         self.distribution = DistributionView(context)
         self.trade_off = TradeOffView(context)
         self.inspector = InspectorView(context)
+        self.compare = CompareView(context)
+        self.history = HistoryView(context)
         self.jobs = JobsView(context, runner, self)
         self.logbook = Logbook(self)
         self.log = LogView(self.logbook, self)
         below, side = Place("centre_below"), Place("left_below")
         hidden = Place("centre", is_shown=False)
+        aside = Place("right", is_shown=False)
         self.desk = Desk(
             self,
             (
@@ -109,6 +114,8 @@ class MainWindow(QMainWindow):
                 Panel("distribution", "Distribution", self.distribution, below, hidden),
                 Panel("trade_off", "Trade-off", self.trade_off, side, Place("centre")),
                 Panel("inspector", "Inspector", self.inspector, Place("right")),
+                Panel("compare", "Compare", self.compare, hidden, below),
+                Panel("history", "History", self.history, aside),
                 Panel("jobs", "Jobs", self.jobs, Place("bottom", is_shown=False)),
                 Panel("log", "Log", self.log, Place("bottom", is_shown=False)),
             ),
@@ -175,7 +182,8 @@ class MainWindow(QMainWindow):
         session.openingChanged.connect(self.start.show_busy)
         self.start.openRequested.connect(self.commander.open)
         self.layers.openRequested.connect(self.commander.do_open)
-        for panel in (self.heatmap, self.distribution, self.trade_off):
+        plots = (self.heatmap, self.distribution, self.trade_off)
+        for panel in (*plots, self.compare):
             panel.actionRequested.connect(self.commander.run)
 
     def fixed_keys(self) -> dict[str, str]:

@@ -240,6 +240,14 @@ class Session(QObject):
                 self.context.message.emit(f"Saved {project.path.name}.")
         self.context.dirtyChanged.emit()
 
+    def keep(self, name: str) -> None:
+        """Keep the present assignment under a name; one of that name is replaced."""
+        project = self.context.project
+        if project is not None:
+            with self._telling():
+                project.keep_assignment(name, overwrite=True)
+                self.context.message.emit(f"Kept as {name}.")
+
     def export(self, key: str, path: Path) -> None:
         """Write the present assignment; an existing file is replaced."""
         project = self.context.project

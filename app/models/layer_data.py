@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.select import LayerFields
+from app.models.compare import BASELINE
 from app.models.layer_columns import COLUMNS, Column, ResultColumn, result_columns
 from app.models.layer_gain import Gains, gains
 from app.models.target_fits import TargetFits
@@ -295,7 +296,11 @@ class LayerData:
     def proposal(self) -> tuple[str, Assignment] | None:
         """Name and content of the search result kept last."""
         kept = {} if self.project is None else self.project.assignments
-        found = [(n, a) for n, a in kept.items() if a.provenance.get("search")]
+        found = [
+            (name, assignment)
+            for name, assignment in kept.items()
+            if assignment.provenance.get("search") and name != BASELINE
+        ]
         return found[-1] if found else None
 
     def proposed(self, layer: int) -> str:

@@ -1,0 +1,21 @@
+"""Every edit by its name; a click goes back or forward to it."""
+
+from __future__ import annotations
+
+from PySide6.QtWidgets import QStyle, QUndoView, QWidget
+
+from app.context import AppContext
+
+
+class HistoryView(QUndoView):
+    """The list of edits of the open project, the saved state marked."""
+
+    def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
+        """Show the undo stack of the context."""
+        super().__init__(context.undo_stack, parent)
+        self.setAccessibleName("History of edits")
+        self.setEmptyLabel("As opened")
+        self.setToolTip("Every edit since opening; a click goes back or forward to it")
+        self.setAlternatingRowColors(True)
+        icon = QStyle.StandardPixmap.SP_DialogSaveButton
+        self.setCleanIcon(self.style().standardIcon(icon))
