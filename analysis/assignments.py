@@ -234,6 +234,10 @@ class Assignments:
 
     # -- files -------------------------------------------------------------------------
 
+    def documents(self) -> tuple[object, ...]:
+        """Return what `tree` is made of; the same objects mean nothing changed."""
+        return (self.target, self.current, *self.kept, *self.kept.values())
+
     def tree(self) -> Tree:
         """Return everything as arrays."""
         kept = Tree()

@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from analysis.errors import AnalysisError
 from analysis.measures import NAMES
 from analysis.messages import (
     EVALUATION,
@@ -32,7 +33,7 @@ from analysis.method import Update
 from analysis.perform import Events, perform
 from analysis.project import EndStatus, Project
 from quant_core.assignment import Assignment
-from quant_core.scheme import Scheme
+from quant_core.scheme import Scheme, parse_scheme
 
 __all__ = [
     "EVALUATION",
@@ -51,6 +52,7 @@ __all__ = [
     "Started",
     "Traced",
     "analysis",
+    "analysis_of_run",
     "analyze",
     "earlier_runs",
     "evaluate",
@@ -77,6 +79,48 @@ def earlier_runs(project: Project, keys: Sequence[str] = NAMES) -> dict[str, Ear
             done, arrays = project.done_rows(run.id), dict(project.run_arrays(run.id))
             found[key] = Earlier(run, done, arrays)
     return found
+
+
+def analysis_of_run(project: Project, run: int) -> Analyze:
+    """Return the analysis that made a run; an unfinished one goes on.
+
+    Args:
+        project: Holds the run.
+        run: Its number.
+
+    Raises:
+        AnalysisError: there is no such run, or it names an unknown scheme.
+    """
+    info = next((known for known in project.runs if known.id == run), None)
+    if info is None:
+        raise AnalysisError(
+            "There is no such run.",
+            value=run,
+            allowed=", ".join(str(known.id) for known in project.runs) or "none",
+        )
+    params = dict(info.params)
+    for name in ("version", "samples"):
+        params.pop(name, None)
+    schemes = params.pop("schemes", [])
+    input_schemes = params.pop("input_schemes", [])
+    length = int(params.pop("max_length", DataRequest("").max_length))
+    data = None
+    if info.data_source:
+        samples = int(info.params.get("samples", info.samples))
+        data = DataRequest(info.data_source, samples, info.seed, length)
+    earlier = {}
+    if info.status in ("cancelled", "failed", "interrupted"):
+        done, arrays = project.done_rows(run), dict(project.run_arrays(run))
+        earlier = {info.measure: Earlier(info, done, arrays)}
+    return Analyze(
+        (info.measure,),
+        tuple(map(parse_scheme, schemes)),
+        tuple(map(parse_scheme, input_schemes)),
+        {info.measure: params},
+        data,
+        info.seed,
+        earlier=earlier,
+    )
 
 
 class Recorder:

@@ -196,11 +196,13 @@ class Failed:
         error: `what`, `value`, `allowed`, `hint`.
         details: The traceback, for reports; empty for a mistake of the user.
         opening: Whether the model could not be opened.
+        memory: Whether memory ran out, so that less at a time may do.
     """
 
     error: Mapping[str, str | None]
     details: str = ""
     opening: bool = False
+    memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,10 +212,12 @@ class Died:
     Attributes:
         exit_code: Of the process; negative for a signal.
         error: What happened and what to do: `what`, `value`, `allowed`, `hint`.
+        memory: Whether the system most likely ended it for want of memory.
     """
 
     exit_code: int | None
     error: Mapping[str, str | None]
+    memory: bool = False
 
 
 Message = Opened | Event | Finished | Failed | Died

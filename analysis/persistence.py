@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +37,8 @@ class Persistent(Scores):
         info: The model.
         recovered: Whether edits that a crashed process had not saved are back.
         notices: Sentences for the user about what was found while opening.
+        is_draft: Whether the file is only a safeguard that nobody gave a name to:
+            `path` is then None, and `save` needs one.
 
     Args:
         info: The model.
@@ -49,8 +52,10 @@ class Persistent(Scores):
         self.notices: tuple[str, ...] = ()
         self._plans = Assignments(info)
         self._file: ProjectFile | None = None
+        self.is_draft = False
         self._is_dirty = False
         self._pending = False
+        self._checkpointed: tuple[object, ...] = ()
 
     def _stored_array(self, run: int, name: str) -> NDArray[Any] | None:
         return None if self._file is None else self._file.store.array(run, name)
@@ -100,11 +105,34 @@ class Persistent(Scores):
             project.save(path, overwrite=overwrite)
         return project
 
+    def begin_draft(self, path: Path) -> None:
+        """Keep a project that has no name yet in a file, in case the process dies.
+
+        Results and `checkpoint`s go there as to any project file. `save` under a
+        name and `close` delete it.
+
+        Raises:
+            AnalysisError: it cannot be written; the project stays in memory.
+        """
+        assert self._file is None
+        file = ProjectFile.create(path, overwrite=False)
+        try:
+            file.commit(self._changes(everything=True, document=True), None)
+        except BaseException:
+            file.close()
+            raise
+        self._file, self.is_draft = file, True
+        self._committed()
+
     @classmethod
-    def open(cls, path: Path | str) -> Self:
+    def open(cls, path: Path | str, *, draft: bool = False) -> Self:
         """Return the project of a file, with what a crashed process left behind.
 
         A project that another process has open comes read-only (`read_only`).
+
+        Args:
+            path: The project file.
+            draft: Whether it is one that `begin_draft` made.
 
         Raises:
             AnalysisError: there is no such file, or it is no project, damaged, or
@@ -123,6 +151,9 @@ class Persistent(Scores):
             measured = Tree(items={"scores": stored.evaluations}).json("scores")
             project._measured = dict(measured)
             project._recover(file)
+            project.is_draft = draft
+            # Nobody agreed to anything in a draft yet.
+            project._is_dirty = project._is_dirty or draft
         except BaseException:
             file.close(keep_journal=True)
             raise
@@ -152,7 +183,18 @@ class Persistent(Scores):
     @property
     def path(self) -> Path | None:
         """The project file, None before the first save."""
+        return None if self.is_draft else self.file_path
+
+    @property
+    def file_path(self) -> Path | None:
+        """The file that is written to, a draft's too; None when there is none."""
         return None if self._file is None else self._file.path
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the file on disk is no longer the one this project wrote."""
+        file = self._file
+        return file is not None and not self.is_draft and not file.is_as_written()
 
     @property
     def read_only(self) -> str:
@@ -162,7 +204,7 @@ class Persistent(Scores):
     @property
     def dirty(self) -> bool:
         """Whether something would be lost by closing without `save`."""
-        return self._is_dirty or (self._file is None and bool(self.runs))
+        return self._is_dirty or (self.path is None and bool(self.runs))
 
     def _set_dirty(self, dirty: bool) -> None:
         """Note whether there are unsaved edits; `Project` tells its listeners."""
@@ -197,7 +239,10 @@ class Persistent(Scores):
                 raise
             self._file = new
             self._committed()
-            if old is not None:
+            if old is not None and self.is_draft:
+                old.delete()
+                self.is_draft = False
+            elif old is not None:
                 # A journal with results stays, but the edits left with the copy.
                 with contextlib.suppress(AnalysisError):
                     old.append(Record("checkpoint"))
@@ -245,12 +290,23 @@ class Persistent(Scores):
         Raises:
             AnalysisError: the journal cannot be written.
         """
-        if self._is_dirty and self._file is not None and not self._file.read_only:
-            self._file.append(tree_record("checkpoint", self._plans.tree()))
+        if not self._is_dirty or self._file is None or self._file.read_only:
+            return
+        plans = self._plans.documents()
+        if len(plans) == len(self._checkpointed) and all(
+            map(operator.is_, plans, self._checkpointed)
+        ):
+            return
+        self._file.append(tree_record("checkpoint", self._plans.tree()))
+        self._checkpointed = plans
 
     def close(self) -> None:
-        """Let go of the file; edits that were not saved are given up."""
+        """Let go of the file; edits that were not saved are given up, a draft too."""
         if self._file is None:
+            return
+        if self.is_draft and not self.read_only:
+            self._file.delete()
+            self._file, self.is_draft = None, False
             return
         self._is_dirty = False
         if self._has_news() and not self.read_only:

@@ -144,6 +144,18 @@ class ProjectFile:
         """Return whether the HDF5 file is there and is this project."""
         return self.header.generation >= 0 and self.path.exists()
 
+    def is_as_written(self) -> bool:
+        """Return whether the HDF5 file is there and has our last commit."""
+        try:
+            return self.store.read_header() == self.header
+        except AnalysisError:
+            return False
+
+    def delete(self) -> None:
+        """Let go of the files and delete them."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
     def commit(self, changes: Changes, base: ProjectFile | None) -> None:
         """Write changes to the HDF5 file and begin an empty journal.
 

@@ -162,6 +162,15 @@ class ResultStore:
                 names,
             )
 
+    def read_header(self) -> Header:
+        """Return the identity of the file that is on disk now.
+
+        Raises:
+            AnalysisError: it is missing or no project.
+        """
+        with _readable(self.path), h5py.File(self.path, "r") as file:
+            return _header(file)
+
     def array(self, run: int, name: str) -> Array | None:
         """Return an array of a run, None when the file has no such array.
 

@@ -214,7 +214,7 @@ class WorkerClient:
         self._put_away(process, pipe)
         if killed:
             return [Finished("cancelled")] if waited else []
-        return [Died(code, meaning(code).as_dict())]
+        return [Died(code, meaning(code).as_dict(), _is_out_of_memory(code))]
 
     def _put_away(self, process: SpawnProcess, pipe: Pipe) -> None:
         process.join()
@@ -224,12 +224,18 @@ class WorkerClient:
         self._waiting, self._cancelled_at, self._killed = "", None, False
 
 
+def _is_out_of_memory(exit_code: int | None) -> bool:
+    """Return whether a process ended as it does when the system lacks memory."""
+    code = exit_code or 0
+    return -code == _SIGKILL or code & 0xFFFFFFFF == _WINDOWS_NO_MEMORY
+
+
 def meaning(exit_code: int | None) -> AnalysisError:
     """Return what an exit code of the worker says, and what to do."""
     kept = "Everything finished so far is kept"
     smaller = f"{kept}. Use fewer samples, a smaller batch or a smaller model."
     code = exit_code or 0
-    if -code == _SIGKILL or code & 0xFFFFFFFF == _WINDOWS_NO_MEMORY:
+    if _is_out_of_memory(exit_code):
         return AnalysisError(
             "The worker process was killed, most likely because the machine ran out "
             "of memory.",

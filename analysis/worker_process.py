@@ -66,7 +66,7 @@ class _Server:
             try:
                 answer = self._open(request[1]) if opening else self._perform(request)
             except Exception as error:
-                answer = Failed(*explained(error), opening)
+                answer = Failed(*explained(error), opening, is_out_of_memory(error))
             try:
                 self._pipe.send(answer)
             except OSError:
@@ -148,13 +148,24 @@ def use_threads(number: int) -> None:
     torch.set_num_threads(max(1, cores - 1))
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether an error says that memory ran out.
+
+    torch has a class for it on a GPU only; its CPU allocator raises a RuntimeError.
+    """
+    if isinstance(error, QuantError):
+        return isinstance(error.__cause__, MemoryError)
+    text = f"{type(error).__name__}: {error}".lower()
+    return "memory" in text or "can't allocate" in text
+
+
 def explained(error: Exception) -> tuple[dict[str, str | None], str]:
     """Return an error in four parts, and the traceback unless the user erred."""
     if isinstance(error, QuantError):
         return error.as_dict(), ""
     details = "".join(traceback.format_exception(error))
     text = f"{type(error).__name__}: {error}"
-    if "memory" in text.lower():
+    if is_out_of_memory(error):
         told = AnalysisError(
             "Memory ran out.",
             value=text.splitlines()[0],

@@ -45,6 +45,7 @@ def main(path: str | None = None, fresh: bool = False) -> int:
         settings.forget_all()
     window = MainWindow(settings)
     window.show()
+    window.notices.offer_lost()
     if path is not None:
         window.open_soon(path)
     try:

@@ -120,6 +120,12 @@ COMMANDS: tuple[Command, ...] = (
         "project",
         gap=True,
     ),
+    Command(
+        "recover",
+        "Reco&ver sessions…",
+        "&File",
+        "Offer again what was open when Quantscope ended unexpectedly.",
+    ),
     Command("quit", "&Quit", "&File", "Leave Quantscope.", ("Ctrl+Q",)),
     Command(
         "copy",

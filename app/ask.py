@@ -100,12 +100,18 @@ class Asker:
             chosen = chosen.with_suffix(exporter.suffix)
         return exporter.key, chosen
 
-    def analysis(self, runs_model: bool, has_example: bool) -> AnalysisRequest | None:
-        """Return what to analyse."""
+    def analysis(
+        self,
+        runs_model: bool,
+        has_example: bool,
+        first: AnalysisRequest | None = None,
+    ) -> AnalysisRequest | None:
+        """Return what to analyse; the form begins with `first`."""
         dialog = AnalyseDialog(
             self._settings,
             runs_model=runs_model,
             has_example=has_example,
+            first=first,
             parent=self._window,
         )
         return dialog.request() if _accepted(dialog) else None
@@ -130,6 +136,18 @@ class Asker:
             True,
         )
         return name.strip() if agreed else ""
+
+    def delete_run(self, title: str) -> bool:
+        """Ask whether a run may go; its results cannot be brought back."""
+        button = QMessageBox.StandardButton
+        answer = QMessageBox.question(
+            self._window,
+            "Quantscope",
+            f"Delete this run of “{title}” with all its results?",
+            button.Yes | button.Cancel,
+            button.Cancel,
+        )
+        return answer == button.Yes
 
     def unsaved(self, name: str) -> QMessageBox.StandardButton:
         """Ask what to do with unsaved work."""

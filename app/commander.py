@@ -9,6 +9,7 @@ from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QMessageBox
 
 from app.ask import Asker
+from app.dialogs.analyse import AnalysisRequest, summary
 from app.models.compare import BASELINE
 from app.models.layer_data import scheme_of_bits
 from app.palettes import Palettes
@@ -114,6 +115,11 @@ class Commander(QObject):
         """Return to the start page."""
         if self.may_discard():
             self._session.close_project()
+
+    def do_recover(self) -> None:
+        """Ask about every session that died, also those put off."""
+        if not self._window.notices.offer_lost(again=True):
+            self._context.message.emit("No session ended unexpectedly.")
 
     def do_quit(self) -> None:
         """Leave."""
@@ -229,6 +235,24 @@ class Commander(QObject):
         request = self.ask.analysis(session.runs_model, session.has_example)
         if request is not None:
             session.analyse(request)
+
+    @Slot(object, object)
+    def on_run(self, act: object, run: object) -> None:
+        """Go on with a run, repeat it with changes, or delete it."""
+        session, project = self._session, self._context.project
+        runs = () if project is None else project.runs
+        info = next((known for known in runs if known.id == run), None)
+        if info is None:
+            return
+        if act == "resume":
+            session.resume(info.id)
+        elif act == "again":
+            first = AnalysisRequest.of_run(info)
+            request = self.ask.analysis(session.runs_model, session.has_example, first)
+            if request is not None:
+                session.analyse(request)
+        elif act == "delete" and self.ask.delete_run(summary([info.measure])):
+            session.delete_run(info.id)
 
     def do_search(self) -> None:
         """Ask for a budget and search."""

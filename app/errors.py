@@ -10,7 +10,12 @@ from types import TracebackType
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QApplication, QMessageBox, QWidget
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QApplication,
+    QMessageBox,
+    QWidget,
+)
 
 from quant_core.errors import QuantError
 
@@ -18,14 +23,41 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Remedy:
+    """Something to try, as a button of the error dialog.
+
+    Attributes:
+        key: What `Session.try_again` is told.
+        text: On the button.
+    """
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
-    """The four parts of an error, and the traceback for a report."""
+    """What happened, where, and what to do; the traceback is for a report.
+
+    Attributes:
+        what: What happened, one sentence.
+        value: The value that was refused.
+        allowed: What would be accepted.
+        hint: What to do.
+        details: The traceback.
+        where: The step, layer or file at work; "" when it says nothing more.
+        is_memory: Whether memory ran out, a normal accident of this work.
+        remedies: What the dialog offers to try.
+    """
 
     what: str
     value: str = ""
     allowed: str = ""
     hint: str = ""
     details: str = ""
+    where: str = ""
+    is_memory: bool = False
+    remedies: tuple[Remedy, ...] = ()
 
     @classmethod
     def of(cls, error: BaseException) -> Problem:
@@ -62,7 +94,14 @@ class Problem:
         )
 
     @classmethod
-    def of_dict(cls, parts: dict[str, str | None], details: str = "") -> Problem:
+    def of_dict(
+        cls,
+        parts: dict[str, str | None],
+        details: str = "",
+        *,
+        where: str = "",
+        is_memory: bool = False,
+    ) -> Problem:
         """Return the parts of an error that came from another process."""
         return cls(
             parts.get("what") or "The analysis failed.",
@@ -70,12 +109,15 @@ class Problem:
             parts.get("allowed") or "",
             parts.get("hint") or "",
             details,
+            where,
+            is_memory,
         )
 
     def report(self) -> str:
         """Return all of it as plain text."""
         labelled = (
             ("", self.what),
+            ("Where: ", self.where),
             ("Given: ", self.value),
             ("Allowed: ", self.allowed),
             ("What to do: ", self.hint),
@@ -85,7 +127,13 @@ class Problem:
 
 
 class ErrorDialog(QMessageBox):
-    """Shows a `Problem` without stopping the rest of the window."""
+    """Shows a `Problem` without stopping the rest of the window.
+
+    Signals:
+        remedyChosen: Key of the remedy whose button was pressed.
+    """
+
+    remedyChosen = Signal(object)  # noqa: N815 - Qt signal naming
 
     def __init__(self, problem: Problem, parent: QWidget | None = None) -> None:
         """Lay out the four parts; the traceback is behind *Show Details*."""
@@ -97,6 +145,8 @@ class ErrorDialog(QMessageBox):
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.setText(problem.what)
         parts = []
+        if problem.where:
+            parts.append(f"Where: {problem.where}")
         if problem.value:
             parts.append(f"Given: {problem.value}")
         if problem.allowed:
@@ -106,13 +156,27 @@ class ErrorDialog(QMessageBox):
         self.setInformativeText("\n\n".join(parts))
         if problem.details:
             self.setDetailedText(problem.details)
-        self.addButton(QMessageBox.StandardButton.Ok)
+        self._remedies = {
+            self.addButton(remedy.text, QMessageBox.ButtonRole.AcceptRole): remedy.key
+            for remedy in problem.remedies
+        }
+        self.addButton(
+            QMessageBox.StandardButton.Close
+            if problem.remedies
+            else QMessageBox.StandardButton.Ok
+        )
+        self.buttonClicked.connect(self._on_button)
         copy = self.addButton("&Copy report", QMessageBox.ButtonRole.ActionRole)
         # A message box closes on any of its buttons unless they are taken over.
         copy.clicked.disconnect()
         copy.clicked.connect(self._copy)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setModal(False)
+
+    @Slot(QAbstractButton)
+    def _on_button(self, button: QAbstractButton) -> None:
+        if button in self._remedies:
+            self.remedyChosen.emit(self._remedies[button])
 
     @Slot()
     def _copy(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
@@ -196,18 +196,25 @@ class JobRunner(QObject):
             case Finished(status):
                 self._is_opening = False
                 self._end(status)
-            case Failed(error, details):
-                self._is_opening = False
-                self.failed.emit(Problem.of_dict(dict(error), details))
-                self._end("failed")
-            case Died(_, error):
-                self._is_opening = False
-                self.failed.emit(Problem.of_dict(dict(error)))
-                self._end("failed")
+            case Failed(error, details, _, memory):
+                self._fail(error, details, memory)
+            case Died(_, error, memory):
+                self._fail(error, f"The worker process: {error['value']}", memory)
             case _:
                 if self._job is not None:
                     self._note(message)
                     self.happened.emit(message)
+
+    def _fail(
+        self, error: Mapping[str, str | None], details: str, memory: bool
+    ) -> None:
+        """Tell what went wrong, and at which step."""
+        self._is_opening = False
+        state = self._state
+        where = "" if state is None else f"{state.title}: {state.note}".rstrip(": ")
+        problem = Problem.of_dict(dict(error), details, where=where, is_memory=memory)
+        self.failed.emit(problem)
+        self._end("failed")
 
     def _note(self, event: Event) -> None:
         """Take over what an event says of progress."""

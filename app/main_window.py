@@ -24,6 +24,7 @@ from app.desk import GEOMETRY_KEY, Desk, Panel, Place
 from app.drops import dropped_path, refusal
 from app.errors import Problem, show_problem
 from app.logbook import Logbook
+from app.notices import Notices
 from app.session import Session
 from app.settings import Settings
 from app.theme import theme
@@ -80,6 +81,7 @@ class MainWindow(QMainWindow):
         self.commander = Commander(self)
         self._build_views()
         self._build_bars()
+        self.notices = Notices(self)
         self._connect()
         self.resize(*DEFAULT_SIZE)
         geometry = settings.bytes(GEOMETRY_KEY)
@@ -103,6 +105,7 @@ class MainWindow(QMainWindow):
         self.jobs = JobsView(context, runner, self)
         self.logbook = Logbook(self)
         self.log = LogView(self.logbook, self)
+        self.jobs.actionRequested.connect(self.commander.on_run)
         below, side = Place("centre_below"), Place("left_below")
         hidden = Place("centre", is_shown=False)
         aside = Place("right", is_shown=False)
@@ -210,6 +213,7 @@ class MainWindow(QMainWindow):
             self.start.show()
         # After the desk: a remembered arrangement also says which bars were visible.
         self._totals_bar.setVisible(has_project)
+        self.notices.show()
         self._on_title()
         self._on_having()
 
@@ -252,7 +256,8 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def show_problem(self, problem: Problem) -> None:
         """Show what went wrong and what to do."""
-        show_problem(problem, self)
+        dialog = show_problem(problem, self)
+        dialog.remedyChosen.connect(self.session.try_again)
 
     def open_soon(self, source: str) -> None:
         """Open a model or project once the window is on the screen."""

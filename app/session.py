@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, Signal, Slot
 
 from analysis.errors import AnalysisError
 from analysis.export.base import export
-from analysis.jobs import Recorder, earlier_runs
+from analysis.jobs import Recorder, analysis_of_run, earlier_runs
 from analysis.load import factory, load, torch_export
 from analysis.messages import (
     Analyze,
@@ -37,7 +37,10 @@ from app.context import AppContext
 from app.dialogs.analyse import EXAMPLE, SETTINGS_KEY, AnalysisRequest
 from app.dialogs.search import SearchRequest
 from app.errors import Problem
+from app.guard import Guard
 from app.jobs import JobRunner
+from app.recovery import Lost
+from app.remedies import ModelJob, remedied, remedies
 from app.settings import Settings
 from app.widgets.format import count
 from quant_core.assignment import Assignment
@@ -76,8 +79,9 @@ class Session(QObject):
         self._job: Job | None = None
         self._recorder: Recorder | None = None
         self._search: tuple[SearchRequest, CostTable] | None = None
-        self._autosave = QTimer(self)
-        self._autosave.timeout.connect(self._on_autosave)
+        self.guard = Guard(self.context, settings, self)
+        self.guard.problem.connect(self.problem)
+        self._failed: tuple[ModelJob, str] | None = None
         self.runner.opened.connect(self._on_opened)
         self.runner.happened.connect(self._on_event)
         self.runner.ended.connect(self._on_ended)
@@ -87,7 +91,7 @@ class Session(QObject):
     def apply_preferences(self) -> None:
         """Save as often, and compute with as many threads, as the settings say."""
         preferences = self.settings.preferences
-        self._autosave.setInterval(1000 * preferences.autosave_seconds)
+        self.guard.set_interval(preferences.autosave_seconds)
         self.runner.set_threads(preferences.threads)
 
     @contextmanager
@@ -137,12 +141,27 @@ class Session(QObject):
         project = Project.open(path)
         self._adopt(project)
         self.settings.add_recent(str(path.absolute()), project.info.digest)
+        self._say_opened(project, path.name)
+
+    def _say_opened(self, project: Project, name: str) -> None:
         notes = list(project.notices)
         if project.recovered:
             notes.append("Unsaved edits of a session that ended early are back.")
         if project.read_only:
             notes.append(f"Read-only: {project.read_only}.")
-        self.context.message.emit(" ".join(notes) or f"Opened {path.name}.")
+        self.context.message.emit(" ".join(notes) or f"Opened {name}.")
+
+    def recover(self, entry: Lost) -> None:
+        """Open what a session that died had open; its draft is ours from now on."""
+        with self._telling():
+            if self.runner.is_busy:
+                raise AnalysisError(
+                    "A job is running.", hint="Wait for its end, or cancel it first."
+                )
+            project = Project.open(Path(entry.path), draft=entry.is_draft)
+            self._adopt(project)
+            self.guard.recovery.done(entry)
+            self._say_opened(project, entry.title)
 
     def _open_model(self, source: str) -> None:
         self._source = source
@@ -162,7 +181,7 @@ class Session(QObject):
         self.context.set_project(project)
         if old is not None:
             old.close()
-        self._autosave.start()
+        self.guard.begin()
 
     def _remember(self, info: ModelInfo) -> None:
         self.settings.add_recent(self._source, info.digest)
@@ -218,13 +237,13 @@ class Session(QObject):
 
     def close_project(self) -> None:
         """Return to the start page; unsaved work is given up."""
-        self._autosave.stop()
         if self.runner.is_busy:
             self.runner.close()
         project = self.context.project
         self.context.set_project(None)
         if project is not None:
             project.close()
+        self.guard.end()
 
     # -- saving ----------------------------------------------------------------
 
@@ -238,6 +257,7 @@ class Session(QObject):
             if project.path is not None:
                 self.settings.add_recent(str(project.path), project.info.digest)
                 self.context.message.emit(f"Saved {project.path.name}.")
+            self.guard.begin()
         self.context.dirtyChanged.emit()
 
     def keep(self, name: str) -> None:
@@ -256,13 +276,6 @@ class Session(QObject):
         with self._telling():
             export(project, project.assignment, key, path, overwrite=True)
             self.context.message.emit(f"Wrote {path}.")
-
-    @Slot()
-    def _on_autosave(self) -> None:
-        project = self.context.project
-        if project is not None:
-            with self._telling():
-                project.checkpoint()
 
     # -- jobs ------------------------------------------------------------------
 
@@ -318,6 +331,17 @@ class Session(QObject):
             )
         return DataRequest(source, asked.samples, asked.seed, asked.max_length)
 
+    def delete_run(self, run: int) -> None:
+        """Delete a run with its results."""
+        project = self.context.project
+        if project is not None:
+            with self._telling():
+                if self._recorder is not None:
+                    raise AnalysisError(
+                        "A job is running.", hint="Wait for its end, or cancel it."
+                    )
+                project.delete_run(run)
+
     def search(self, request: SearchRequest) -> None:
         """Look for the best assignment within a budget."""
         project = self.context.project
@@ -341,7 +365,7 @@ class Session(QObject):
                     hint="Save it under another name first.",
                 )
             source = None if isinstance(job, Search) else project.info.source
-            self._job = job
+            self._job, self._failed = job, None
             self.runner.start(job, title, source)
 
     @Slot(object)
@@ -388,11 +412,34 @@ class Session(QObject):
     @Slot(object)
     def _on_failed(self, problem: Problem) -> None:
         self.openingChanged.emit("")
+        state = self.runner.state
+        if isinstance(self._job, Analyze | Evaluate) and state is not None:
+            self._failed = self._job, state.title
+            problem = replace(problem, remedies=remedies(self._job, problem))
         self.problem.emit(problem)
+
+    @Slot(object)
+    def try_again(self, remedy: object) -> None:
+        """Start the job that failed once more, with what a `Remedy` changes."""
+        if self._failed is None or self.context.project is None:
+            return
+        job, title = self._failed
+        changed = remedied(job, str(remedy))
+        if isinstance(changed, Analyze):
+            # What was finished before the failure is not done twice.
+            earlier = earlier_runs(self.context.project)
+            changed = replace(changed, earlier=earlier)
+        self._start(changed, title)
+
+    def resume(self, run: int) -> None:
+        """Go on with a run that was cancelled or interrupted, as it was begun."""
+        project = self.context.project
+        if project is not None:
+            with self._telling():
+                self._start(analysis_of_run(project, run), "Analysis")
 
     def shut_down(self) -> None:
         """End the worker and let go of the project."""
-        self._autosave.stop()
         self.runner.close()
         self.close_project()
 

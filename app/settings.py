@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PySide6.QtCore import QByteArray, QSettings
+from PySide6.QtCore import QByteArray, QSettings, QStandardPaths
 
 from app.theme import MODES, Mode
 
@@ -69,6 +69,9 @@ class Settings:
 
     Args:
         path: The file; None for the place the system has for it.
+
+    Attributes:
+        sessions_folder: Where windows note what they have open (`app.recovery`).
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -77,8 +80,12 @@ class Settings:
         if path is None:
             scope = QSettings.Scope.UserScope
             self._store = QSettings(ini, scope, "quantscope", "quantscope")
+            place = QStandardPaths.StandardLocation.GenericDataLocation
+            data = Path(QStandardPaths.writableLocation(place)) / "quantscope"
         else:
             self._store = QSettings(str(path), ini)
+            data = path.parent
+        self.sessions_folder = data / "sessions"
 
     def forget_all(self) -> None:
         """Return to a first start."""

@@ -26,6 +26,7 @@ from PySide6.QtWidgets import (
 
 from analysis.measures import DEFAULT
 from analysis.messages import FORMATS, DataRequest
+from analysis.runs import RunInfo
 from app.settings import Settings
 from app.theme import theme
 from app.widgets.tick_box import TickBox
@@ -120,6 +121,25 @@ class AnalysisRequest:
         return (Scheme("int8", "tensor"),) if self.inputs else ()
 
     @classmethod
+    def of_run(cls, run: RunInfo) -> AnalysisRequest:
+        """Return the request that would repeat a run, as far as the form can say."""
+        default = cls()
+        schemes = [parse_scheme(key) for key in run.params.get("schemes", [])]
+        first = schemes[0] if schemes else Scheme("int8")
+        ranges = [key for key, _ in RANGES]
+        return cls(
+            data=run.data_source or default.data,
+            samples=int(run.params.get("samples", default.samples)),
+            max_length=int(run.params.get("max_length", default.max_length)),
+            seed=run.seed,
+            measures=(run.measure,),
+            formats=tuple(s.format for s in schemes if s.format in OFFERED),
+            granularity=first.granularity,
+            range=first.range if first.range in ranges else default.range,
+            inputs=bool(run.params.get("input_schemes", default.inputs)),
+        )
+
+    @classmethod
     def from_saved(cls, saved: Mapping[str, Any]) -> AnalysisRequest:
         """Return a request kept in the settings; odd entries give the default."""
         default = cls()
@@ -146,6 +166,7 @@ class AnalyseDialog(QDialog):
         runs_model: Whether the network itself can be run; if not, only weight
             statistics are offered.
         has_example: Whether the model comes with data of its own.
+        first: What the form says at first; None for the last request.
         parent: Owner.
     """
 
@@ -155,6 +176,7 @@ class AnalyseDialog(QDialog):
         *,
         runs_model: bool = True,
         has_example: bool = True,
+        first: AnalysisRequest | None = None,
         parent: QWidget | None = None,
     ) -> None:
         """Fill the form with the last request."""
@@ -163,7 +185,7 @@ class AnalyseDialog(QDialog):
         self._settings = settings
         self._runs_model = runs_model
         self._has_example = has_example
-        last = AnalysisRequest.from_saved(settings.get(SETTINGS_KEY, {}))
+        last = first or AnalysisRequest.from_saved(settings.get(SETTINGS_KEY, {}))
         self._build_data(last)
         self._measures = [
             _tick_box(title, tip, key in last.measures) for key, title, tip in MEASURES

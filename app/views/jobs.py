@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Slot
-from PySide6.QtGui import QShowEvent
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QAction, QShowEvent
 from PySide6.QtWidgets import (
-    QAbstractItemView,
     QHBoxLayout,
     QProgressBar,
     QPushButton,
     QStackedWidget,
+    QToolButton,
     QTreeWidget,
     QTreeWidgetItem,
     QVBoxLayout,
@@ -41,6 +41,12 @@ COLUMNS = (
 )
 NUMBERS = (2, 4)
 STEPS = 1000
+RESUMABLE = ("cancelled", "failed", "interrupted")
+ACTIONS = (
+    ("resume", "&Go on", "Finish a run that was cancelled or interrupted."),
+    ("again", "&Run again…", "Repeat the run, with changes if you like."),
+    ("delete", "D&elete run…", "Delete the run with all its results."),
+)
 STATUS_COLOURS = {"complete": "good", "failed": "danger", "running": "accent"}
 
 
@@ -88,7 +94,13 @@ class JobStrip(QWidget):
 
 
 class JobsView(QWidget):
-    """The job at work above, the finished runs below."""
+    """The job at work above, the finished runs below.
+
+    Signals:
+        actionRequested: "resume", "again" or "delete", and the number of a run.
+    """
+
+    actionRequested = Signal(object, object)  # noqa: N815 - Qt signal naming
 
     def __init__(
         self, context: AppContext, runner: JobRunner, parent: QWidget | None = None
@@ -96,6 +108,7 @@ class JobsView(QWidget):
         """Listen to the context."""
         super().__init__(parent)
         self._context = context
+        self._runner = runner
         self._is_stale = True
         self.setAccessibleName("Jobs")
         self.strip = JobStrip(runner, self)
@@ -104,7 +117,7 @@ class JobsView(QWidget):
         self.runs.setRootIsDecorated(False)
         self.runs.setUniformRowHeights(True)
         self.runs.setAlternatingRowColors(True)
-        self.runs.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
+        self.runs.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         self.runs.setHeaderLabels([title for title, _ in COLUMNS])
         for number, (_, width) in enumerate(COLUMNS):
             self.runs.setColumnWidth(number, theme().em(width))
@@ -121,10 +134,53 @@ class JobsView(QWidget):
         layout.setContentsMargins(gap, gap, gap, gap)
         layout.addWidget(self.strip)
         layout.addWidget(self._stack, 1)
+        layout.addLayout(self._build_actions())
+        self.runs.itemSelectionChanged.connect(self._on_selection)
+        runner.stateChanged.connect(self._on_selection)
         context.projectChanged.connect(self._invalidate)
         context.runsChanged.connect(self._invalidate)
         theme().themeChanged.connect(self._invalidate)
         self._refresh()
+
+    def _build_actions(self) -> QHBoxLayout:
+        """Return the buttons below the list; a right click offers the same."""
+        row = QHBoxLayout()
+        row.addStretch(1)
+        self._actions: dict[str, QAction] = {}
+        for key, text, tip in ACTIONS:
+            action = QAction(text, self)
+            action.setToolTip(tip)
+            action.setData(key)
+            action.triggered.connect(self._on_action)
+            button = QToolButton(self)
+            button.setDefaultAction(action)
+            button.setAccessibleName(text.replace("&", ""))
+            row.addWidget(button)
+            self.runs.addAction(action)
+            self._actions[key] = action
+        return row
+
+    def selected(self) -> RunInfo | None:
+        """Return the run that is selected in the list."""
+        project, items = self._context.project, self.runs.selectedItems()
+        if project is None or not items:
+            return None
+        number = items[0].data(0, Qt.ItemDataRole.UserRole)
+        return next((run for run in project.runs if run.id == number), None)
+
+    @Slot()
+    def _on_action(self) -> None:
+        action, run = self.sender(), self.selected()
+        if isinstance(action, QAction) and run is not None:
+            self.actionRequested.emit(action.data(), run.id)
+
+    @Slot()
+    def _on_selection(self, *_: object) -> None:
+        run, is_busy = self.selected(), self._runner.is_busy
+        can_resume = run is not None and run.status in RESUMABLE
+        self._actions["resume"].setEnabled(can_resume and not is_busy)
+        self._actions["again"].setEnabled(run is not None and not is_busy)
+        self._actions["delete"].setEnabled(run is not None and not is_busy)
 
     @Slot()
     def _invalidate(self) -> None:
@@ -146,6 +202,9 @@ class JobsView(QWidget):
         self.runs.clear()
         self.runs.addTopLevelItems([self._item(run) for run in reversed(runs)])
         self._stack.setCurrentIndex(0 if runs else 1)
+        if (first := self.runs.topLevelItem(0)) is not None:
+            self.runs.setCurrentItem(first)
+        self._on_selection()
 
     @staticmethod
     def _item(run: RunInfo) -> QTreeWidgetItem:
@@ -164,6 +223,7 @@ class JobsView(QWidget):
                 notes,
             ]
         )
+        item.setData(0, Qt.ItemDataRole.UserRole, run.id)
         for column in NUMBERS:
             item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight)
         role = STATUS_COLOURS.get(run.status, "warning")
