@@ -14,11 +14,9 @@ if TYPE_CHECKING:
     from app.main_window import MainWindow
 
 _LOST = "lost/"
-_LOST_CHOICES = (
-    ("recover", "&Recover"),
-    ("skip", "&Not now"),
-    ("discard", "&Discard for good"),
-)
+_LATER = ("skip", "&Not now")
+_DRAFT_CHOICES = (("recover", "&Recover"), _LATER, ("discard", "&Discard for good"))
+_NAMED_CHOICES = (("recover", "&Open it again"), _LATER, ("discard", "&Forget"))
 
 
 class Notices(QObject):
@@ -68,7 +66,8 @@ class Notices(QObject):
         asked = [entry for entry in entries if again or not entry.skipped]
         for entry in asked:
             text = f"Quantscope ended unexpectedly with {entry.title}."
-            self.bar.ask(Notice(f"{_LOST}{entry.id}", text, _LOST_CHOICES))
+            choices = _DRAFT_CHOICES if entry.is_draft else _NAMED_CHOICES
+            self.bar.ask(Notice(f"{_LOST}{entry.id}", text, choices))
         return len(asked)
 
     @Slot(object, object)
