@@ -114,14 +114,14 @@ def test_chosen_preferences_take_effect_at_once(qtbot, tmp_path):
         assert analyse.shortcut().toString() == "Ctrl+J"
         assert "(Ctrl+J)" in analyse.toolTip()
         assert window.actions_["cancel"].shortcuts() == []
-        assert window.session._autosave.interval() == 60_000
+        assert window.session.guard._autosave.interval() == 60_000
         assert window.session.runner._client.threads == 1
         window.commander.ask.preferences = lambda *_: None
         window.actions_["settings"].trigger()
         assert window.settings.preferences == OTHER
     with shell(qtbot, tmp_path) as window:
         assert window.actions_["analyse"].shortcut().toString() == "Ctrl+J"
-        assert window.session._autosave.interval() == 60_000
+        assert window.session.guard._autosave.interval() == 60_000
 
 
 def test_the_reset_button_resets(qtbot):
