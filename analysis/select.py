@@ -15,6 +15,7 @@ and `-` or `!` before a term turns it round.
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import operator
 import re
@@ -190,6 +191,9 @@ def _number(name: str, op: str, value: str, layers: LayerFields) -> NDArray[np.b
 
 def _unknown(name: str, layers: LayerFields) -> AnalysisError:
     """Return the error for a field that does not exist."""
+    known = ["name", *layers.texts, *layers.numbers, *layers.flags]
+    close = difflib.get_close_matches(name, known, n=1)
+    near = f"Did you mean {close[0]}? " if close else ""
     fields = ["name:", *(f"{text}:" for text in layers.texts)]
     fields += [f"{number}<" for number in layers.numbers]
     fields += list(layers.flags)
@@ -197,5 +201,5 @@ def _unknown(name: str, layers: LayerFields) -> AnalysisError:
         "Layers have no such field.",
         value=name,
         allowed=", ".join(fields),
-        hint="A plain word looks in the layer names.",
+        hint=f"{near}A plain word looks in the layer names.",
     )

@@ -166,7 +166,7 @@ class AppContext(QObject):
             return
         asked = as_indices(indices)
         label = "float" if scheme is None else scheme.key
-        fits = self._target_fits(project).mask(scheme)[asked]
+        fits = self.target_fits(project).mask(scheme)[asked]
         refused = int((~fits).sum())
         asked = asked[fits]
         before = project.assignment
@@ -250,11 +250,11 @@ class AppContext(QObject):
         project = self._project
         if project is None or scheme is None or not len(layers):
             return None
-        if self._target_fits(project).mask(scheme)[layers].any():
+        if self.target_fits(project).mask(scheme)[layers].any():
             return None
         return project.refused(scheme, int(layers[0]))
 
-    def _target_fits(self, project: Project) -> TargetFits:
+    def target_fits(self, project: Project) -> TargetFits:
         """Return what the target can run, for the present layer table."""
         if self._fits is None or not self._fits.is_for(project):
             self._fits = TargetFits(project)

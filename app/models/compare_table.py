@@ -34,7 +34,7 @@ TITLES = (
     "Error B - A",
     "Also",
 )
-WIDTHS = (29, 13, 13, 10, 10, 10, 19, 19, 12, 20)
+WIDTHS = (26, 11, 11, 9, 9, 11, 19, 19, 12, 20)
 """Widths of the columns of `DifferenceModel` at first [digits]."""
 
 

@@ -86,7 +86,7 @@ def _yes(value: object) -> str:
 
 def _shape(project: Project, layer: Layer) -> Iterator[Fact]:
     yield Fact("Shape", " × ".join(map(str, layer.shape)))
-    whole = project.info.parameters
+    whole = project.totals.parameters
     share = 100 * layer.parameters / whole if whole else math.nan
     yield Fact("Weights", f"{integer(layer.parameters)}, {significant(share)} % of all")
     yield Fact("Stored as", layer.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,33 +33,38 @@ MOST_NAMED = 4
 Indices = NDArray[np.int64]
 
 
-def layers_facts(project: Project, chosen: Indices) -> tuple[Group, ...]:
+def layers_facts(
+    project: Project, chosen: Indices, fits: TargetFits
+) -> tuple[Group, ...]:
     """Return what can be said of several layers at once.
 
     Args:
         project: Whose layers.
         chosen: Two or more layer indices.
+        fits: Which layers are alike, and what the target runs.
     """
-    layers = [project.info.layers[index] for index in chosen.tolist()]
+    alike = fits.alike(chosen)
     locked, starred = project.assignment.locked[chosen], project.starred[chosen]
-    whole = max(project.info.parameters, 1)
-    parameters = sum(layer.parameters for layer in layers)
-    macs = sum(layer.macs for layer in layers)
+    kinds, shapes, types = Counter[str](), Counter[str](), Counter[str]()
+    for layer, number in alike:
+        kinds[layer.kind.replace("_", " ")] += number
+        shapes[" × ".join(map(str, layer.shape))] += number
+        types[layer.dtype] += number
+    parameters = sum(layer.parameters * number for layer, number in alike)
+    share = significant(100 * parameters / max(project.totals.parameters, 1))
+    macs = sum(project.info.layers[index].macs for index in chosen.tolist())
     shape = [
-        Fact("Shape", common(" × ".join(map(str, x.shape)) for x in layers)),
-        Fact(
-            "Weights",
-            f"{integer(parameters)} in all, {significant(100 * parameters / whole)} %",
-        ),
-        Fact("Stored as", common(x.dtype for x in layers)),
+        Fact("Shape", common(shapes)),
+        Fact("Weights", f"{integer(parameters)} in all, {share} %"),
+        Fact("Stored as", common(types)),
     ]
     if macs:
         shape.append(Fact("Multiply-adds", f"{integer(macs)} per sample in all"))
     groups = (
         Group(
-            count(len(layers), "layer"),
+            count(len(chosen), "layer"),
             (
-                Fact("Kind", common(x.kind.replace("_", " ") for x in layers)),
+                Fact("Kind", common(kinds)),
                 Fact("Locked", _how_many(locked)),
                 Fact("Bookmarked", _how_many(starred)),
                 Fact("Tied from outside", _tied_outside(project, chosen)),
@@ -67,17 +72,16 @@ def layers_facts(project: Project, chosen: Indices) -> tuple[Group, ...]:
         ),
         Group("Shape", tuple(shape)),
         Group("Assigned", tuple(_assigned(project, chosen))),
-        Group("Size in all", tuple(_sizes(project, chosen))),
+        Group("Size in all", tuple(_sizes(project, chosen, parameters))),
         *_errors(project, chosen),
         *_statistics(project, chosen),
-        Group("Target", tuple(_target(project, chosen))),
+        Group("Target", tuple(_target(project, chosen, fits))),
     )
     return tuple(group for group in groups if group.facts)
 
 
-def common(values: Iterable[str]) -> str:
+def common(counted: Counter[str]) -> str:
     """Return the value all share, or "mixed" and what there is, most frequent first."""
-    counted = Counter(values)
     if len(counted) == 1:
         return next(iter(counted))
     named = [f"{value} ({integer(n)})" for value, n in counted.most_common(MOST_NAMED)]
@@ -105,19 +109,25 @@ def _assigned(project: Project, chosen: Indices) -> Iterator[Fact]:
     assignment = project.assignment
     keys = [FLOAT if s is None else s.key for s in assignment.palette]
     for label, entries in (("Weights", assignment.weight), ("Input", assignment.input)):
-        yield Fact(label, common(keys[entry] for entry in entries[chosen].tolist()))
-    used = np.unique(assignment.weight[chosen])
-    schemes = [s for e in used if (s := assignment.palette[e]) is not None]
-    if len(schemes) == len(used):
-        yield Fact("Granularity", common(s.granularity for s in schemes))
-        yield Fact("Range", common(s.range for s in schemes))
+        counts = np.bincount(entries[chosen], minlength=len(keys)).tolist()
+        used = {key: n for key, n in zip(keys, counts, strict=True) if n}
+        yield Fact(label, common(Counter(used)))
+    entries, counts = np.unique(assignment.weight[chosen], return_counts=True)
+    schemes = [assignment.palette[entry] for entry in entries.tolist()]
+    grains, ranges = Counter[str](), Counter[str]()
+    for scheme, number in zip(schemes, counts.tolist(), strict=True):
+        if scheme is None:
+            return
+        grains[scheme.granularity] += number
+        ranges[scheme.range] += number
+    yield Fact("Granularity", common(grains))
+    yield Fact("Range", common(ranges))
 
 
-def _sizes(project: Project, chosen: Indices) -> Iterator[Fact]:
+def _sizes(project: Project, chosen: Indices, weights: int) -> Iterator[Fact]:
     assignment = project.assignment
     now = float(assignment.weight_bits()[chosen].sum()) / 8
     stored = float(assignment.weight_bits_in(None)[chosen].sum()) / 8
-    weights = sum(project.info.layers[index].parameters for index in chosen.tolist())
     yield Fact("Now", size(now))
     yield Fact("As stored", size(stored))
     if now:
@@ -165,9 +175,8 @@ def _span(low: float, high: float) -> str:
     return f"{MIXED}: {significant(low)} to {significant(high)}"
 
 
-def _target(project: Project, chosen: Indices) -> Iterator[Fact]:
+def _target(project: Project, chosen: Indices, fits: TargetFits) -> Iterator[Fact]:
     yield Fact("Name", get_target(project.target).title)
-    fits = TargetFits(project)
     for key in offered(project):
         refused = int((~fits.mask(parse_scheme(key))[chosen]).sum())
         if refused:

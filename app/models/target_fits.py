@@ -1,4 +1,4 @@
-"""Which layers the project's target can run in a scheme."""
+"""Which layers are alike, and which of them the target can run in a scheme."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from analysis.project import Project
     from quant_core.scheme import Scheme
+    from quant_core.sites import Layer
 
 Mask = NDArray[np.bool_]
 
@@ -29,7 +30,7 @@ class TargetFits:
         self._project = project
         self._layers = project.info.layers
         known: dict[tuple[object, ...], int] = {}
-        kinds = ((x.kind, x.shape, x.channel_axes) for x in self._layers)
+        kinds = ((x.kind, x.shape, x.channel_axes, x.dtype) for x in self._layers)
         alike = [known.setdefault(kind, len(known)) for kind in kinds]
         self._alike = np.array(alike, dtype=np.int64)
         _, self._first = np.unique(self._alike, return_index=True)
@@ -38,6 +39,14 @@ class TargetFits:
     def is_for(self, project: Project) -> bool:
         """Return whether this is about the project and the layers it has now."""
         return project is self._project and project.info.layers is self._layers
+
+    def alike(self, layers: NDArray[np.int64]) -> list[tuple[Layer, int]]:
+        """Return one layer of every kind, shape and type among some, and how many."""
+        counts = np.bincount(self._alike[layers], minlength=len(self._first))
+        kinds = np.flatnonzero(counts)
+        first = self._first[kinds].tolist()
+        pairs = zip(first, counts[kinds].tolist(), strict=True)
+        return [(self._layers[index], number) for index, number in pairs]
 
     def mask(self, scheme: Scheme | None) -> Mask:
         """Return which layers can run in a scheme, `[layers]`."""

@@ -79,6 +79,8 @@ class CompareView(QWidget):
         totals_table.verticalHeader().setDefaultSectionSize(theme().line(1.4))
         header = totals_table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        # Six short lines: measuring them costs nothing, unlike those of layers.
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
         header.setHighlightSections(False)
         totals_table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.table.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from PySide6.QtCore import QSize
 from PySide6.QtWidgets import QStyle, QUndoView, QWidget
 
 from app.context import AppContext
+from app.theme import theme
 
 
 class HistoryView(QUndoView):
@@ -17,5 +19,7 @@ class HistoryView(QUndoView):
         self.setEmptyLabel("As opened")
         self.setToolTip("Every edit since opening; a click goes back or forward to it")
         self.setAlternatingRowColors(True)
+        self.setIconSize(QSize(theme().line(), theme().line()))
+        self.setStyleSheet(f"QUndoView::item {{ min-height: {theme().line(1.4)}px; }}")
         icon = QStyle.StandardPixmap.SP_DialogSaveButton
         self.setCleanIcon(self.style().standardIcon(icon))

@@ -189,7 +189,8 @@ class InspectorView(QWidget):
         one = len(layers) == 1
         shown = layer_facts(project, int(layers[0])) if one else None
         place = self.tree.verticalScrollBar().value()
-        self.model.show(shown or layers_facts(project, layers))
+        fits = self._context.target_fits(project)
+        self.model.show(shown or layers_facts(project, layers, fits))
         first = project.info.layers[int(layers[0])].name
         self._title.set_full(first if one else count(len(layers), "layer"))
         self._stack.setCurrentWidget(self.tree)

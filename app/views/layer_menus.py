@@ -1,10 +1,18 @@
-"""Context menus of the layer table: formats of rows, choice of columns."""
+"""What a layer table offers: formats of rows, choice and order of columns."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QPoint, Qt, Slot
+from PySide6.QtCore import (
+    QModelIndex,
+    QObject,
+    QPersistentModelIndex,
+    QPoint,
+    Qt,
+    Slot,
+)
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QMenu
 
@@ -12,10 +20,14 @@ from app.context import AppContext
 from app.dialogs.columns import ColumnsDialog
 from app.models.layer_columns import COLUMNS
 from app.models.layer_data import FLOAT
-from quant_core.scheme import parse_scheme
+from app.widgets.bits_delegate import Choice
+from quant_core.scheme import Scheme, parse_scheme
 
 if TYPE_CHECKING:
     from app.views.layer_table import LayerTableView
+
+
+Index = QModelIndex | QPersistentModelIndex
 
 
 class LayerMenus(QObject):
@@ -30,12 +42,29 @@ class LayerMenus(QObject):
         header = view.table.horizontalHeader()
         header.customContextMenuRequested.connect(self._on_header)
 
+    def schemes(self) -> list[Scheme]:
+        """Return the schemes to offer: the analysed ones, then those in use."""
+        layers = self._view.model.layers
+        keys = dict.fromkeys([*layers.formats, *layers.schemes[1:]])
+        if not layers.formats:
+            keys |= dict.fromkeys(f"int{bits}" for bits in range(2, 9))
+        return [parse_scheme(key) for key in keys]
+
+    def choices(self, index: Index) -> Sequence[Choice]:
+        """Return the formats for a row, and why the target refuses some."""
+        project = self._context.project
+        if project is None:
+            return []
+        layer = self._view.model.layer_at(index.row())
+        offered = [(s.key, project.refused(s, layer)) for s in self.schemes()]
+        return [(FLOAT, None), *offered]
+
     def rows(self) -> QMenu:
         """Return the menu of the selected rows: formats, then the table's actions."""
         menu = self._menu()
         formats = menu.addMenu("Set &format")
         formats.setToolTipsVisible(True)
-        for scheme in (None, *self._view.schemes()):
+        for scheme in (None, *self.schemes()):
             action = formats.addAction(FLOAT if scheme is None else scheme.key)
             reason = self._context.refusal(scheme, self._context.selection.layers)
             action.setEnabled(reason is None)

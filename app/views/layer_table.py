@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from PySide6.QtCore import (
-    QModelIndex,
-    QPersistentModelIndex,
-    Qt,
-    QTimer,
-    Signal,
-    Slot,
-)
+from PySide6.QtCore import QModelIndex, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QGuiApplication, QHideEvent, QShowEvent
 from PySide6.QtWidgets import (
     QComboBox,
@@ -34,7 +25,7 @@ from app.theme import theme
 from app.views.layer_copy import Form, rows_as
 from app.views.layer_finder import LayerFinder
 from app.views.layer_menus import LayerMenus
-from app.widgets.bits_delegate import BarDelegate, BitsDelegate, Choice, LockDelegate
+from app.widgets.bits_delegate import BarDelegate, BitsDelegate, LockDelegate
 from app.widgets.column_layout import ColumnLayout
 from app.widgets.empty_state import EmptyState
 from app.widgets.filter_box import FilterBox
@@ -42,9 +33,8 @@ from app.widgets.find_bar import FindBar
 from app.widgets.format import count
 from app.widgets.mark_delegates import NameDelegate, StarDelegate
 from app.widgets.row_table import RowTable
-from quant_core.scheme import Scheme, parse_scheme
+from quant_core.scheme import parse_scheme
 
-Index = QModelIndex | QPersistentModelIndex
 ASSIGNED = "assigned bits"
 STATIC = ("name", "kind", "shape", "parameters", "bits", "locked", "starred", "size")
 """Columns that results of an analysis do not change."""
@@ -99,8 +89,8 @@ class LayerTableView(QWidget):
         self._timer.setInterval(STREAM_MS)
         self._timer.timeout.connect(self._catch_up)
         self._arrange()
-        self._set_up_table()
         self.menus = LayerMenus(self, context)
+        self._set_up_table()
         self._connect()
         self._on_project()
 
@@ -134,7 +124,7 @@ class LayerTableView(QWidget):
         table = self.table
         table.setAccessibleName("Layers")
         # Delegates are not owned by the view: each is kept here.
-        self._bits = BitsDelegate(BITS_ROLE, self._choices, self)
+        self._bits = BitsDelegate(BITS_ROLE, self.menus.choices, self)
         self._bar = BarDelegate(BAR_ROLE, self)
         self._plain = QStyledItemDelegate(self)
         self._marks: dict[str, QStyledItemDelegate] = {
@@ -381,22 +371,6 @@ class LayerTableView(QWidget):
         self._context.selection.set(self.model.layers_at(rows))
 
     # -- editing ---------------------------------------------------------------
-
-    def schemes(self) -> list[Scheme]:
-        """Return the schemes to offer: the analysed ones, then those in use."""
-        layers = self.model.layers
-        keys = dict.fromkeys([*layers.formats, *layers.schemes[1:]])
-        if not layers.formats:
-            keys |= dict.fromkeys(f"int{bits}" for bits in range(2, 9))
-        return [parse_scheme(key) for key in keys]
-
-    def _choices(self, index: Index) -> Sequence[Choice]:
-        project = self._context.project
-        if project is None:
-            return []
-        layer = self.model.layer_at(index.row())
-        offered = [(s.key, project.refused(s, layer)) for s in self.schemes()]
-        return [(FLOAT, None), *offered]
 
     @Slot(object, object)
     def _on_bits_chosen(self, row: object, text: object) -> None:

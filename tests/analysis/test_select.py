@@ -77,6 +77,7 @@ def test_chooses(query: str, chosen: list[int]) -> None:
         ("colour:red", "no such field.*Given: colour.*kind:"),
         ("wieght>3", "no such field.*bits<"),
         ("bits<", "needs a number.*Given: nothing"),
+        ("kin:linear", "Did you mean kind"),
         ("bits<many", "needs a number.*Given: many"),
         ("kind:", "kind: needs a value"),
         ("query |", r"One side of \| is empty"),

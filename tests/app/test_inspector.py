@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,6 +14,7 @@ from app.context import AppContext
 from app.models.inspector import BAR_ROLE, InspectorModel
 from app.models.layer_facts import Group, error_facts, layer_facts
 from app.models.layers_facts import common, layers_facts
+from app.models.target_fits import TargetFits
 from app.views.inspector import InspectorView
 from quant_core.scheme import Scheme, parse_scheme
 from tests.app.helpers import FORMATS, analysed
@@ -49,7 +51,7 @@ def test_model_keeps_the_rules_of_qt(qtmodeltester, qapp, layers, chosen):
     if len(chosen) == 1:
         model.show(layer_facts(project, 0))
     elif chosen:
-        model.show(layers_facts(project, np.array(chosen)))
+        model.show(layers_facts(project, np.array(chosen), TargetFits(project)))
     qtmodeltester.check(model)
 
 
@@ -128,7 +130,7 @@ def test_several_layers_share_mix_and_add_up(qapp):
     project = analysed(12)
     project.set_weight([3, 4], Scheme("int4"))
     project.set_locked([5], True)
-    groups = layers_facts(project, np.array([3, 4, 5]))
+    groups = layers_facts(project, np.array([3, 4, 5]), TargetFits(project))
     assert facts(groups, "3 layers")["Kind"] == "linear"
     assert facts(groups, "3 layers")["Locked"] == "mixed: 1 of 3"
     assert facts(groups, "3 layers")["Bookmarked"] == "none"
@@ -141,13 +143,15 @@ def test_several_layers_share_mix_and_add_up(qapp):
     total = project.values("predicted_error", "int2")[[3, 4, 5]].sum()
     assert float(errors["int2"]) == pytest.approx(total, rel=0.01)
     assert facts(groups, "Weights")["Kurtosis"] == "mixed: 6.00 to 8.00"
-    outside = layers_facts(project, np.array([0, 3]))
+    outside = layers_facts(project, np.array([0, 3]), TargetFits(project))
     assert facts(outside, "2 layers")["Tied from outside"] == "2 layers"
 
 
 def test_common_values_name_the_frequent_ones():
-    assert common("aaa") == "a"
-    assert common("abcabcadefg") == ("mixed: a (3), b (2), c (2), d (1), 3 others")
+    assert common(Counter("aaa")) == "a"
+    assert common(Counter("abcabcadefg")) == (
+        "mixed: a (3), b (2), c (2), d (1), 3 others"
+    )
 
 
 def test_bars_are_logarithmic_and_hold_their_error():
