@@ -392,11 +392,18 @@ COMMANDS: tuple[Command, ...] = (
         "Put all panels back where they were at first.",
     ),
     Command(
+        "help",
+        "&Explain what has the focus",
+        "&Help",
+        "Open the help pane at the page of the panel, measure or format in focus.",
+        ("F1",),
+    ),
+    Command(
         "shortcuts",
         "&Keyboard shortcuts",
         "&Help",
         "List every command and its key.",
-        ("?", "F1"),
+        ("?",),
     ),
     Command("about", "&About Quantscope", "&Help", "Version and licence."),
 )

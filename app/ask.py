@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QDialog,
     QDialogButtonBox,
@@ -38,10 +39,16 @@ MODELS = (
 class Asker:
     """Dialogs that return an answer, or None when the user thinks better of it."""
 
-    def __init__(self, window: QWidget, settings: Settings) -> None:
-        """Keep the window the dialogs belong to."""
+    def __init__(
+        self,
+        window: QWidget,
+        settings: Settings,
+        explain: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Keep the window the dialogs belong to, and what F1 does in them."""
         self._window = window
         self._settings = settings
+        self._explain = explain
 
     def _folder(self, kind: str) -> str:
         return self._settings.get(f"folder/{kind}", "")
@@ -114,12 +121,20 @@ class Asker:
             first=first,
             parent=self._window,
         )
-        return dialog.request() if _accepted(dialog) else None
+        return dialog.request() if self._accepted(dialog) else None
 
     def search(self, target: str, locked: int) -> SearchRequest | None:
         """Return the budget of a search."""
         dialog = SearchDialog(self._settings, target, locked, self._window)
-        return dialog.request() if _accepted(dialog) else None
+        return dialog.request() if self._accepted(dialog) else None
+
+    def _accepted(self, dialog: QDialog) -> bool:
+        """Run a dialog; F1 in it explains what has the focus."""
+        QShortcut(QKeySequence("F1"), dialog, self._explain)
+        try:
+            return dialog.exec() == QDialog.DialogCode.Accepted
+        finally:
+            dialog.deleteLater()
 
     def assignment_name(self, taken: Sequence[str]) -> str:
         """Return a name to keep an assignment under, "" for none.
@@ -172,7 +187,7 @@ class Asker:
         """
         dialog = SettingsDialog(self._settings.preferences, fixed, self._window)
         dialog.layoutReset.connect(reset)
-        return dialog.preferences() if _accepted(dialog) else None
+        return dialog.preferences() if self._accepted(dialog) else None
 
     def shortcuts(self, keys: Mapping[str, Sequence[str]]) -> None:
         """List every command with its keys."""
@@ -225,13 +240,6 @@ def shortcuts_dialog(
     layout.addWidget(buttons)
     dialog.resize(theme().em(128), theme().line(32))
     return dialog
-
-
-def _accepted(dialog: QDialog) -> bool:
-    try:
-        return dialog.exec() == QDialog.DialogCode.Accepted
-    finally:
-        dialog.deleteLater()
 
 
 def _file_name(name: str) -> str:

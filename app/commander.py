@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PySide6.QtCore import QObject, Slot
-from PySide6.QtWidgets import QMessageBox
+from PySide6.QtWidgets import QApplication, QMessageBox
 
 from app.ask import Asker
 from app.dialogs.analyse import AnalysisRequest, summary
@@ -34,7 +34,7 @@ class Commander(QObject):
         self._settings = window.settings
         self._session = window.session
         self._context = window.context
-        self.ask = Asker(window, window.settings)
+        self.ask = Asker(window, window.settings, self.do_help)
         self.palettes = Palettes(window)
 
     @Slot(object)
@@ -295,6 +295,12 @@ class Commander(QObject):
             self._window.actions_[f"theme_{chosen.mode}"].setChecked(True)
             self._window.actions_.set_shortcuts(chosen.shortcuts)
             self._session.apply_preferences()
+
+    def do_help(self) -> None:
+        """Explain what has the focus, in the help pane."""
+        focused = QApplication.focusWidget()
+        self._window.desk.show("help")
+        self._window.help.explain(focused)
 
     def do_shortcuts(self) -> None:
         """List every command."""

@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, Qt, QTimer, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QWidget
 
+from app.help_topics import set_topic
 from app.settings import Settings
 
 STATE_VERSION = 2
@@ -101,6 +102,7 @@ class Desk(QObject):
             dock = QDockWidget(panel.title, window)
             dock.setObjectName(f"dock_{panel.key}")
             dock.setWidget(panel.view)
+            set_topic(dock, f"panel:{panel.key}")
             dock.hide()
             self.docks[panel.key] = dock
         self.show_actions = list(self._make_actions())
@@ -165,9 +167,12 @@ class Desk(QObject):
             self._settings.set_bytes(STATE_KEY, state)
 
     def show(self, key: str) -> None:
-        """Bring a panel to the front."""
-        self.docks[key].show()
-        self.docks[key].raise_()
+        """Bring a panel to the front; on the start page, to its side."""
+        dock = self.docks[key]
+        if self._window.dockWidgetArea(dock) == Area.NoDockWidgetArea:
+            self._window.addDockWidget(Area.RightDockWidgetArea, dock)
+        dock.show()
+        dock.raise_()
 
     @Slot()
     def _on_show(self) -> None:

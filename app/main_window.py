@@ -23,6 +23,7 @@ from app.commander import Commander
 from app.desk import GEOMETRY_KEY, Desk, Panel, Place
 from app.drops import dropped_path, refusal
 from app.errors import Problem, show_problem
+from app.help_topics import set_topic
 from app.logbook import Logbook
 from app.notices import Notices
 from app.session import Session
@@ -31,6 +32,7 @@ from app.theme import theme
 from app.views.compare import CompareView
 from app.views.distribution import DistributionView
 from app.views.heatmap import HeatmapView
+from app.views.help import HelpView
 from app.views.history import HistoryView
 from app.views.inspector import InspectorView
 from app.views.jobs import JobStrip, JobsView
@@ -106,6 +108,8 @@ class MainWindow(QMainWindow):
         self.logbook = Logbook(self)
         self.log = LogView(self.logbook, self)
         self.jobs.actionRequested.connect(self.commander.on_run)
+        self.help = HelpView(self)
+        set_topic(self.start, "panel:start")
         below, side = Place("centre_below"), Place("left_below")
         hidden = Place("centre", is_shown=False)
         aside = Place("right", is_shown=False)
@@ -121,6 +125,7 @@ class MainWindow(QMainWindow):
                 Panel("history", "History", self.history, aside),
                 Panel("jobs", "Jobs", self.jobs, Place("bottom", is_shown=False)),
                 Panel("log", "Log", self.log, Place("bottom", is_shown=False)),
+                Panel("help", "Help", self.help, aside),
             ),
             self.settings,
         )

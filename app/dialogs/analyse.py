@@ -27,6 +27,7 @@ from PySide6.QtWidgets import (
 from analysis.measures import DEFAULT
 from analysis.messages import FORMATS, DataRequest
 from analysis.runs import RunInfo
+from app.help_topics import explain_control, set_topic
 from app.settings import Settings
 from app.theme import theme
 from app.widgets.tick_box import TickBox
@@ -190,7 +191,11 @@ class AnalyseDialog(QDialog):
         self._measures = [
             _tick_box(title, tip, key in last.measures) for key, title, tip in MEASURES
         ]
+        for (key, _, _), box in zip(MEASURES, self._measures, strict=True):
+            set_topic(box, f"measure:{key}")
         self._formats = [_tick_box(name, "", name in last.formats) for name in OFFERED]
+        for name, box in zip(OFFERED, self._formats, strict=True):
+            set_topic(box, f"format:{name}")
         self._granularity = QComboBox()
         self._granularity.addItems(GRANULARITIES)
         self._granularity.setCurrentText(last.granularity)
@@ -284,6 +289,17 @@ class AnalyseDialog(QDialog):
         )
         for name, control in named:
             control.setAccessibleName(name)
+        explained: tuple[tuple[str, QWidget], ...] = (
+            ("data", self._data),
+            ("samples", self._samples),
+            ("max_length", self._length),
+            ("seed", self._seed),
+            ("granularity", self._granularity),
+            ("range", self._range),
+            ("inputs", self._inputs),
+        )
+        for parameter, control in explained:
+            explain_control(control, parameter)
 
     def request(self) -> AnalysisRequest:
         """Return what the form says."""

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 
 from analysis.errors import AnalysisError
 from analysis.search.budget import Budget
+from app.help_topics import explain_control
 from app.settings import Settings
 from app.theme import theme
 from app.widgets.format import count
@@ -88,6 +89,8 @@ class SearchDialog(QDialog):
         form = QFormLayout()
         form.addRow("&Budget", self._budget)
         form.addRow("&Target", self._target)
+        explain_control(self._budget, "budget")
+        explain_control(self._target, "target")
         layout = QVBoxLayout(self)
         layout.setSpacing(theme().line(0.6))
         layout.addLayout(form)
