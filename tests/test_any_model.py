@@ -9,6 +9,7 @@ from torch import Tensor
 
 from analysis.data.batch import call
 from analysis.measures.activations import Activations
+from analysis.measures.hessian import Hessian
 from analysis.measures.measured_error import MeasuredError
 from analysis.measures.predicted_error import PredictedError
 from analysis.method import Row, Update
@@ -91,7 +92,14 @@ def test_attention_written_out_gives_the_same_output(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "measure", [Activations(), PredictedError(probes=2), MeasuredError()]
+    "measure",
+    [
+        Activations(),
+        PredictedError(probes=2),
+        Hessian(probes=2),
+        Hessian(operator="hessian", probes=2),
+        MeasuredError(),
+    ],
 )
 @pytest.mark.parametrize("name", ALL)
 def test_closing_midway_leaves_the_model_as_it_was(name: str, measure: object) -> None:

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from analysis.method import Measure
 
-NAMES = ("weights", "activations", "predicted_error", "measured_error", "error_map")
+NAMES = (
+    "weights",
+    "activations",
+    "predicted_error",
+    "hessian",
+    "measured_error",
+    "error_map",
+)
 DEFAULT = ("weights", "activations", "predicted_error")
 
 
@@ -16,6 +23,7 @@ def measures() -> dict[str, type[Measure]]:
     """Return every measure class by its key."""
     from analysis.measures.activations import Activations
     from analysis.measures.error_map import ErrorMap
+    from analysis.measures.hessian import Hessian
     from analysis.measures.measured_error import MeasuredError
     from analysis.measures.predicted_error import PredictedError
     from analysis.measures.weights import Weights
@@ -24,6 +32,7 @@ def measures() -> dict[str, type[Measure]]:
         Weights,
         Activations,
         PredictedError,
+        Hessian,
         MeasuredError,
         ErrorMap,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -25,5 +26,22 @@ def sample_signs(like: Tensor, *, first: int, seed: int, probe: int) -> Tensor:
         key = np.array([seed % 2**64, (first + i) << 16 | probe])
         stream = np.random.Philox(key=key.astype(np.uint64))
         words[i] = stream.random_raw(words.shape[1])
+    return _signs(words, size, like)
+
+
+def weight_signs(like: Tensor, *key: int) -> Tensor:
+    """Return +-1 with equal probability for every element of a tensor.
+
+    Args:
+        like: Shape, type and device of the result.
+        key: Non-negative numbers that tell this tensor from others.
+    """
+    stream = np.random.Philox(np.random.SeedSequence(key))
+    words = stream.random_raw(-(-like.numel() // 64))
+    return _signs(words.reshape(1, -1), like.numel(), like)
+
+
+def _signs(words: NDArray[np.uint64], size: int, like: Tensor) -> Tensor:
+    """Return the first `size` bits of each row as signs of the shape of `like`."""
     bits = np.unpackbits(words.view(np.uint8), axis=1, count=size)
     return torch.from_numpy(bits).to(like).mul_(2).sub_(1).view(like.shape)

@@ -1,0 +1,271 @@
+"""Squared norms of per-sample weight gradients, of all layers from one backward pass.
+
+The gradient of a layer is a sum over positions t of outer products a_t b_t^T of what
+came back at its output and what went into it. Its squared norm follows from the two
+Gram matrices, `sum_tt' (a_t . a_t') (b_t . b_t')`, or, where that is cheaper, from
+the gradient formed for a few samples at a time; it is never kept for a batch.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from analysis.measures.candidates import Candidates
+from analysis.measures.probing import (
+    ProbeListener,
+    SampleAxis,
+    UseKey,
+    conv_args,
+    formula_of,
+    on_gradient,
+    rooted,
+    split_samples,
+)
+from quant_core.projections import conv_patches
+from quant_core.sites import Layer
+from quant_core.tap import Listener, WeightUse
+
+_CHUNK_BYTES = 32 << 20
+
+View = tuple[int, tuple[int, ...], tuple[int, ...], bool]
+"""Offset, shape and strides of the part of a parameter a use sees; rows are inputs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """A per-sample gradient as a sum of outer products.
+
+    Attributes:
+        rows: `[N, groups, T, a]`, or indices `[N, 1, T]` of rows with a one.
+        columns: `[N, groups, T, b]`.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def chunks(self, other: Factors) -> list[slice]:
+        """Return ranges of samples whose Gram matrices fit the cache."""
+        samples, groups, positions, width = self.columns.shape
+        gram = groups * positions * other.columns.shape[2]
+        formed = groups * self.rows.shape[-1] * width if self.is_dense else 0
+        step = max(1, _CHUNK_BYTES // (4 * max(1, gram, formed)))
+        return [slice(i, i + step) for i in range(0, samples, step)]
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether rows are numbers, not indices."""
+        return self.rows.is_floating_point()
+
+
+def square_norms(uses: Sequence[Factors]) -> Tensor:
+    """Return the squared norm of the summed gradients of several uses, `[N]`."""
+    total = torch.zeros(len(uses[0].columns), device=uses[0].columns.device)
+    for i, one in enumerate(uses):
+        total += _square(one)
+        for other in uses[:i]:
+            total += 2 * _inner(one, other)
+    return total
+
+
+def _square(f: Factors) -> Tensor:
+    """Return the squared norm of one use by the cheaper of the two routes."""
+    positions, width = f.columns.shape[2:]
+    if not f.is_dense:
+        return _inner(f, f)
+    height = f.rows.shape[-1]
+    if positions * (height + width) < height * width:
+        return _inner(f, f)
+    return torch.cat(
+        [
+            (f.rows[part].transpose(-1, -2) @ f.columns[part]).square().sum((1, 2, 3))
+            for part in f.chunks(f)
+        ]
+    )
+
+
+def _inner(one: Factors, other: Factors) -> Tensor:
+    """Return the inner product of two gradients of one parameter, `[N]`."""
+    found = []
+    for part in one.chunks(other):
+        columns = one.columns[part] @ other.columns[part].transpose(-1, -2)
+        a, b = one.rows[part], other.rows[part]
+        if one.is_dense and other.is_dense:
+            rows = a @ b.transpose(-1, -2)
+        elif one.is_dense:
+            index = b.unsqueeze(-2).expand(*a.shape[:3], b.shape[-1])
+            rows = a.gather(-1, index)
+        elif other.is_dense:
+            index = a.unsqueeze(-2).expand(*b.shape[:3], a.shape[-1])
+            rows = b.gather(-1, index).transpose(-1, -2)
+        else:
+            rows = (a.unsqueeze(-1) == b.unsqueeze(-2)).to(columns)
+        found.append((columns * rows).sum((1, 2, 3)))
+    return torch.cat(found)
+
+
+def factors_of(
+    use: WeightUse, x: Tensor, gradient: Tensor, axis: SampleAxis, samples: int
+) -> Factors:
+    """Return the per-sample gradient of one use of a weight.
+
+    Args:
+        use: The use; it must have a formula.
+        x: What went in.
+        gradient: What came back at the output.
+        axis: Where the samples lie.
+        samples: Number of samples.
+    """
+    formula = formula_of(use)
+    if formula == "embedding":
+        index = split_samples(x.expand(gradient.shape[:-1]), axis, samples, 0)
+        columns = split_samples(gradient, axis, samples, 1).float()
+        return Factors(index.unsqueeze(1), columns.unsqueeze(1))
+    if formula == "conv":
+        return _conv_factors(use, x, gradient, axis, samples)
+    if x.dim() == gradient.dim() and x.shape[:-1] != gradient.shape[:-1]:
+        x = x.expand(*gradient.shape[:-1], x.shape[-1])
+    a = split_samples(gradient, axis, samples, 1).float().unsqueeze(1)
+    b = split_samples(x, axis, samples, 1).float().unsqueeze(1)
+    return Factors(a, b) if formula == "linear" else Factors(b, a)
+
+
+def _conv_factors(
+    use: WeightUse, x: Tensor, gradient: Tensor, axis: SampleAxis, samples: int
+) -> Factors:
+    stride, padding, dilation, groups = conv_args(use)
+    if use.op.name.startswith("conv_transpose"):
+        x, gradient = gradient, x
+    kernel = use.weight.shape[2:]
+    patches = conv_patches(
+        x.float(), kernel, stride, padding, dilation, gradient.shape[2:]
+    )
+    b = patches.reshape(len(x), groups, -1, patches.shape[-1])
+    a = gradient.float().reshape(len(x), groups, -1, patches.shape[-1])
+    return Factors(_positions(a, axis, samples), _positions(b, axis, samples))
+
+
+def _positions(x: Tensor, axis: SampleAxis, samples: int) -> Tensor:
+    """Return `[N, groups, T, width]` from `[frames, groups, width, positions]`."""
+    # Frames folded into the batch axis are positions of their sample.
+    split = split_samples(x.transpose(-1, -2), axis, samples, 3)
+    return split.transpose(1, 2).flatten(2, 3)
+
+
+def view_of_use(use: WeightUse) -> View:
+    """Return which part of the parameter a use sees, and which way round."""
+    w = use.weight
+    offset = int(w.storage_offset()) - int(use.parameter.storage_offset())
+    turned = formula_of(use) in {"addmm", "matmul"}
+    return offset, tuple(w.shape), tuple(w.stride()), turned
+
+
+class UseListener(Listener):
+    """Finds the layers whose gradient norm only autograd can give.
+
+    These are used by an op without a formula, or through views that overlap without
+    being equal.
+    """
+
+    sees_weights = True
+
+    def __init__(self) -> None:
+        self._views: dict[str, set[View]] = defaultdict(set)
+        self._opaque: set[str] = set()
+
+    def weight_used(self, use: WeightUse, result: Tensor) -> Tensor:
+        """See `Listener.weight_used`."""
+        if formula_of(use) is None:
+            self._opaque.add(use.layer.name)
+        self._views[use.layer.name].add(view_of_use(use))
+        return result
+
+    def weight_needed(self, layer: Layer, parameter: Tensor) -> Tensor:
+        """See `Listener.weight_needed`."""
+        self._opaque.add(layer.name)
+        return parameter
+
+    @property
+    def through_autograd(self) -> frozenset[str]:
+        """Names of these layers."""
+        clashing = {name for name, views in self._views.items() if _overlap(views)}
+        return frozenset(self._opaque | clashing)
+
+
+def _overlap(views: set[View]) -> bool:
+    spans = sorted(
+        (start, start + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)))
+        for start, shape, strides, _ in views
+    )
+    return any(b[0] <= a[1] for a, b in zip(spans, spans[1:], strict=False))
+
+
+class NormListener(ProbeListener):
+    """Collects `||J_layer^T u||^2` per sample and layer; see the module's text.
+
+    Args:
+        layers: Layers to judge; `take` returns one column each, in this order.
+        axes: Where the samples lie, by weight use; None for one row per batch.
+        through_autograd: Layers whose gradient is formed by autograd; only with
+            one row per batch.
+        device: Where to collect.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        axes: Mapping[UseKey, SampleAxis] | None,
+        through_autograd: frozenset[str],
+        device: torch.device | str,
+    ) -> None:
+        columns = {layer.name: i for i, layer in enumerate(layers)}
+        self._through_autograd = through_autograd
+        self._pending: dict[str, dict[View, list[Factors]]] = {}
+        nothing = Candidates((), ())
+        super().__init__(nothing, columns, {}, axes, {}, len(columns), device)
+
+    def take(self) -> Tensor:
+        """Return squared norms since the last call, `[rows, layers]`."""
+        for name, views in self._pending.items():
+            column = self._weight_columns[name]
+            for uses in views.values():
+                self.v[:, column] += square_norms(uses)
+        self._pending = {}
+        return super().take()
+
+    def weight_used(self, use: WeightUse, result: Tensor) -> Tensor:
+        """See `Listener.weight_used`."""
+        if use.layer.name in self._through_autograd:
+            return self._differentiate(use)
+        return super().weight_used(use, result)
+
+    def weight_needed(self, layer: Layer, parameter: Tensor) -> Tensor:
+        """See `Listener.weight_needed`."""
+        if layer.name not in self._weight_columns:
+            return parameter
+        known = self._stand_ins.get(layer.name)
+        if known is not None:
+            return known
+        stand_in = rooted(parameter.detach(), self._anchor)
+
+        def square(gradient: Tensor) -> None:
+            self._add(layer, gradient.float().square().sum().view(1, 1))
+
+        on_gradient(stand_in, square)
+        self._stand_ins[layer.name] = stand_in
+        return stand_in
+
+    def _project(
+        self, use: WeightUse, x: Tensor, gradient: Tensor, axis: SampleAxis
+    ) -> None:
+        factors = factors_of(use, x, gradient, axis, self._samples)
+        if self._count[use.layer.name] == 1:
+            self._add(use.layer, square_norms([factors]).unsqueeze(1))
+            return
+        # Gradients of several uses add up before the norm is taken.
+        views = self._pending.setdefault(use.layer.name, {})
+        views.setdefault(view_of_use(use), []).append(factors)

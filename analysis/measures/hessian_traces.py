@@ -1,0 +1,364 @@
+"""Traces of all layers from the same passes: probes of the outputs, or of the weights.
+
+Both routes add up quadratic forms per cluster of samples (`TraceSums`); they differ
+in what a probe is and in what samples share it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from analysis.data.batch import Batch, Data, call
+from analysis.measures.context import MeasureContext
+from analysis.measures.evaluating import copied_saved_tensors
+from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
+from analysis.measures.hessian_loss import Loss
+from analysis.measures.hessian_norms import NormListener, UseListener
+from analysis.measures.hessian_products import Curvature, differentiable
+from analysis.measures.hessian_rows import TraceSums
+from analysis.measures.hessian_scores import HawqScores
+from analysis.measures.probing import SampleAxis, UseKey, find_layout
+from analysis.measures.random_signs import sample_signs, weight_signs
+from analysis.method import Row, Update
+from quant_core.sites import Layer
+from quant_core.tap import Tap
+
+_ACTIVATION_BYTES = 2 << 30
+_MAX_BATCH = 512
+_CLUSTERS = 8
+"""Batches the exact Hessian is taken in, so that their spread is a standard error."""
+_MIN_CLUSTERS = 8
+"""A standard error from fewer is too uncertain to stop on."""
+_ROWS_EVERY_SECONDS = 1.0
+
+ARRAYS = "hessian"
+"""Where the sums are kept among the arrays of a run."""
+
+
+@dataclass
+class TraceJob:
+    """What every estimator of traces works on.
+
+    Attributes:
+        context: The run.
+        tap: The tap on its network.
+        layers: The layers to judge.
+        loss: Whose curvature.
+        scores: Rounding errors of the schemes.
+        warnings: Sentences not told yet.
+    """
+
+    context: MeasureContext
+    tap: Tap
+    layers: Sequence[Layer]
+    loss: Loss
+    scores: HawqScores
+    warnings: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.warnings += self.scores.warnings
+        self.fixed_batch = self.context.model.input_hints.get("batch_size")
+        self.parameters = dict(self.tap.module.named_parameters())
+
+    @property
+    def data(self) -> Data:
+        """The calibration data."""
+        assert self.context.data is not None
+        return self.context.data
+
+    def batches(self, size: int) -> list[Batch]:
+        """Return the data on the device, in batches of `size` samples."""
+        size = int(self.fixed_batch or self.context.batch_size or size)
+        return [batch.to(self.context.device) for batch in self.data.batches(size)]
+
+    def head(self, samples: int) -> Batch:
+        """Return the first samples of the data."""
+        batch = next(self.data.take(samples).batches(samples))
+        return batch.to(self.context.device)
+
+    def told(self) -> tuple[str, ...]:
+        """Return the warnings not told yet."""
+        warnings, self.warnings = tuple(self.warnings), []
+        return warnings
+
+    def rows(
+        self,
+        value: NDArray[np.float64],
+        stderr: NDArray[np.float64],
+        layers: Sequence[Layer] | None = None,
+    ) -> tuple[Row, ...]:
+        """Return traces, average traces and HAWQ-V2 scores as rows."""
+        judged = self.layers if layers is None else layers
+        sizes = np.array([layer.parameters for layer in judged], dtype=np.float64)
+        average, average_error = value / sizes, stderr / sizes
+        found = [
+            Row(layer.name, None, v, e, quantity)
+            for quantity, values, errors in (
+                ("trace", value, stderr),
+                ("average_trace", average, average_error),
+            )
+            for layer, v, e in zip(
+                judged, values.tolist(), errors.tolist(), strict=True
+            )
+        ]
+        found += self.scores.rows("hawq_v2", average, average_error, judged)
+        return tuple(found)
+
+
+class _Traces:
+    """The loop over batches and probes; subclasses say what a probe is."""
+
+    def __init__(self, job: TraceJob) -> None:
+        self.job = job
+        self.sums = TraceSums(len(job.layers))
+        self._left_out: set[int] = set()
+        self._left_at = ""
+        self._broken: set[int] = set()
+
+    def _prepare(self) -> list[Batch]:
+        """Return the batches, after looking at the network."""
+        raise NotImplementedError
+
+    def _clusters(self, batch: Batch) -> list[tuple[int, int]]:
+        """Return first sample and size of the clusters of a batch."""
+        raise NotImplementedError
+
+    def _quadratic_forms(
+        self, batch: Batch, probes: int
+    ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Yield forms `[clusters, layers]` and weights `[clusters]` of each probe."""
+        raise NotImplementedError
+
+    def run(self, probes: int, precision: float) -> Iterator[Update]:
+        """Yield rows that sharpen with every probe."""
+        yield from self.job.scores.prepare()
+        yield Update(0, 1, "looking for the samples in every op")
+        batches = self._prepare()
+        self._resume(batches)
+        work = float(sum(batch.size for batch in batches) * probes)
+        done, shown = 0.0, 0.0
+        for number, batch in enumerate(batches):
+            clusters = self._clusters(batch)
+            if all(self.sums.probes_of(first) >= probes for first, _ in clusters):
+                done += batch.size * probes
+                continue
+            forms = self._quadratic_forms(batch, probes)
+            with contextlib.closing(forms):  # type: ignore[type-var]
+                for probe, (value, weight) in enumerate(forms):
+                    self._add(batch, clusters, probe, value, weight)
+                    done += batch.size
+                    if self._is_precise(precision):
+                        yield self._report(done, done, "precise enough")
+                        return
+                    note = f"batch {number + 1} of {len(batches)}, probe {probe + 1}"
+                    late = time.monotonic() - shown > _ROWS_EVERY_SECONDS
+                    if late and done < work and self.sums.clusters:
+                        yield self._report(done, work, note)
+                        shown = time.monotonic()
+                    else:
+                        yield Update(done, work, note, samples=self.sums.samples)
+        if not self.sums.clusters:
+            raise no_finite_sample(self._left_at)
+        if self._left_out:
+            self.job.warnings.append(left_out(len(self._left_out), self._left_at))
+        yield self._report(work, work, "")
+
+    def _add(
+        self,
+        batch: Batch,
+        clusters: list[tuple[int, int]],
+        probe: int,
+        value: NDArray[np.float64],
+        weight: NDArray[np.float64],
+    ) -> None:
+        """Take in one probe of a batch, without what is not finite."""
+        if len(clusters) > 1:
+            # One row alone cannot tell a layer that always overflows from a bad
+            # sample.
+            never = set(np.flatnonzero(~np.isfinite(value).any(0)).tolist())
+            names = [self.job.layers[i].name for i in sorted(never - self._broken)]
+            if len(never) < value.shape[1]:
+                self._broken |= never
+                self.job.warnings += [
+                    f"{name} meets NaN or infinity in every sample: it has no result."
+                    for name in names
+                ]
+        value[:, sorted(self._broken)] = 0.0
+        for (first, size), forms, total in zip(clusters, value, weight, strict=True):
+            if not np.isfinite(forms).all() or not np.isfinite(total):
+                self._left_out |= set(range(first, first + size))
+                self._left_at = self._left_at or first_broken_site(self.job.tap, batch)
+            elif self.sums.probes_of(first) == probe:
+                self.sums.update(first, forms, float(total), size)
+
+    def _resume(self, batches: Sequence[Batch]) -> None:
+        """Take over the clusters of an interrupted run."""
+        context = self.job.context
+        if not context.done:
+            return
+        known = TraceSums.from_arrays(context.arrays, ARRAYS, len(self.job.layers))
+        wanted = [c for batch in batches for c in self._clusters(batch)]
+        self.sums.merge(known.only(wanted))
+
+    def _is_precise(self, precision: float) -> bool:
+        if precision <= 0 or self.sums.clusters < _MIN_CLUSTERS:
+            return False
+        value, stderr = self.sums.result()
+        known = value > 0
+        if not known.any():
+            return False
+        return bool(np.median(stderr[known] / value[known]) <= precision)
+
+    def _report(self, done: float, work: float, note: str) -> Update:
+        value, stderr = self.sums.result()
+        rows = self.job.rows(value, stderr)
+        if self._broken:
+            names = {self.job.layers[i].name for i in self._broken}
+            rows = tuple(row for row in rows if row.target not in names)
+        arrays = self.sums.arrays(ARRAYS)
+        warnings = self.job.told()
+        return Update(done, work, note, rows, arrays, warnings, self.sums.samples)
+
+
+class GaussNewtonTraces(_Traces):
+    """E ||J_layer^T u||^2 with a direction u of its own for every sample."""
+
+    def _prepare(self) -> list[Batch]:
+        job = self.job
+        self._through_autograd = self._uses()
+        layout = None if self._through_autograd else self._layout()
+        self._axes: Mapping[UseKey, SampleAxis] | None = None
+        size = 1
+        if layout is not None:
+            self._axes, _, sample_bytes = layout
+            # The graph holds about two tensors per activation seen.
+            size = _ACTIVATION_BYTES // max(1, 2 * sample_bytes)
+            size = max(1, min(_MAX_BATCH, size))
+        batches = job.batches(size) if layout is not None else self._one_by_one()
+        self._copies = self._overwrites(job.head(1) if layout else batches[0])
+        return batches
+
+    def _one_by_one(self) -> list[Batch]:
+        size, device = int(self.job.fixed_batch or 1), self.job.context.device
+        return [batch.to(device) for batch in self.job.data.batches(size)]
+
+    def _uses(self) -> frozenset[str]:
+        """Return the layers whose gradient only autograd can form."""
+        listener, module = UseListener(), self.job.tap.module
+        batch = self.job.head(int(self.job.fixed_batch or 1))
+        with torch.no_grad(), self.job.tap.session(listener):
+            call(module, batch)
+        return listener.through_autograd
+
+    def _layout(self) -> tuple[dict[UseKey, SampleAxis], object, int] | None:
+        """Return where the samples lie, None to run them one by one."""
+        job, module = self.job, self.job.tap.module
+        if len(job.data) < 2 or job.fixed_batch:
+            return None
+        one, two = job.head(1), job.head(2)
+        return find_layout(
+            lambda: call(module, one), lambda: call(module, two), job.tap.session
+        )
+
+    def _overwrites(self, batch: Batch) -> bool:
+        """Tell whether the network overwrites what autograd has saved.
+
+        Allowed in inference, refused by the backward pass, so it is tried once.
+        """
+        listener = NormListener((), None, frozenset(), self.job.context.device)
+        self._copies = False
+        output = self._forward(batch, listener)
+        if not output.requires_grad:
+            return False
+        try:
+            torch.autograd.backward(output, torch.zeros_like(output))
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+            return True
+        return False
+
+    def _clusters(self, batch: Batch) -> list[tuple[int, int]]:
+        first = self.job.context.first_sample + batch.first
+        if self._axes is None:
+            return [(first, batch.size)]
+        return [(first + i, 1) for i in range(batch.size)]
+
+    def _quadratic_forms(
+        self, batch: Batch, probes: int
+    ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        job = self.job
+        rows = len(self._clusters(batch))
+        listener = NormListener(
+            job.layers, self._axes, self._through_autograd, job.context.device
+        )
+        output = self._forward(batch, listener)
+        fixed = output.detach()
+        _, weight = job.loss.value(fixed, batch)
+        weights = weight.double().reshape(rows, -1).sum(1).cpu().numpy()
+        finite = torch.isfinite(fixed.reshape(rows, -1)).all(1).cpu().numpy()
+        weights = np.where(finite, weights, np.nan)
+        first = job.context.first_sample + batch.first
+        for probe in range(probes):
+            signs = sample_signs(fixed, first=first, seed=job.context.seed, probe=probe)
+            u = torch.nan_to_num(job.loss.probe(fixed, batch, signs), 0.0, 0.0, 0.0)
+            torch.autograd.backward(output, u, retain_graph=probe < probes - 1)
+            yield listener.take().double().cpu().numpy(), weights
+
+    def _forward(self, batch: Batch, listener: NormListener) -> Tensor:
+        """Return the output of a batch with the graph that leads to it."""
+        module = self.job.tap.module
+        listener.begin(batch.size)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.enable_grad())
+            if self._copies:
+                stack.enter_context(copied_saved_tensors(module))
+            with self.job.tap.session(listener):
+                raw = call(module, batch)
+            return self.job.loss.task.output(raw, batch)
+
+
+class HessianTraces(_Traces):
+    """v_layer . (H v)_layer, with a sign of its own for every weight and batch.
+
+    The products of other layers have mean zero in it: they add noise, no bias.
+    """
+
+    def _prepare(self) -> list[Batch]:
+        job = self.job
+        batches = job.batches(max(1, len(job.data) // _CLUSTERS))
+        self._parameters = [job.parameters[x.parameter] for x in job.layers]
+        self._curvature = Curvature(
+            job.tap.module, batches, job.loss, "hessian", self._parameters
+        )
+        return batches
+
+    def _clusters(self, batch: Batch) -> list[tuple[int, int]]:
+        return [(self.job.context.first_sample + batch.first, batch.size)]
+
+    def _quadratic_forms(
+        self, batch: Batch, probes: int
+    ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        context = self.job.context
+        first = context.first_sample + batch.first
+        with differentiable(self._parameters):
+            one = self._curvature.batch(batch)
+            weight = one.weight.double().sum().cpu().numpy().reshape(1)
+            for probe in range(probes):
+                v = [
+                    weight_signs(p, context.seed % 2**64, first, probe, number)
+                    for number, p in enumerate(self._parameters)
+                ]
+                forms = [
+                    float((x * y).sum(dtype=torch.float64))
+                    for x, y in zip(v, one.product(v), strict=True)
+                ]
+                yield np.array([forms]), weight
