@@ -353,6 +353,14 @@ COMMANDS: tuple[Command, ...] = (
         toolbar="Measure",
     ),
     Command(
+        "error_map",
+        "&Picture the rounding error",
+        "&Analysis",
+        "Show the error of every weight of the layer looked at as a picture.",
+        ("Ctrl+Shift+R",),
+        "idle",
+    ),
+    Command(
         "cancel",
         "&Cancel",
         "&Analysis",

@@ -268,6 +268,16 @@ class Commander(QObject):
         """Measure the present assignment."""
         self._session.evaluate()
 
+    def do_error_map(self) -> None:
+        """Picture the rounding error of the layer looked at."""
+        view = self._window.error_map
+        self._window.desk.show("error_map")
+        layer, schemes = view.layer, tuple(view.schemes())
+        if layer is not None and schemes:
+            self._session.picture(layer.name, schemes, view.matrix)
+        elif layer is not None:
+            self._context.message.emit("Choose a scheme to picture its errors.")
+
     def do_cancel(self) -> None:
         """Stop the running job."""
         self._session.runner.cancel()

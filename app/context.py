@@ -46,6 +46,7 @@ class AppContext(QObject):
         assignmentsChanged: The kept assignments or measured scores changed.
         starredChanged: Bookmarks of layers changed.
         dirtyChanged: `project.dirty` may have changed.
+        channelChosen: `(layer, channel)` that a person pointed at in a plot.
         message: A sentence for the status bar.
     """
 
@@ -56,6 +57,7 @@ class AppContext(QObject):
     assignmentsChanged = Signal()  # noqa: N815
     starredChanged = Signal()  # noqa: N815
     dirtyChanged = Signal()  # noqa: N815
+    channelChosen = Signal(object)  # noqa: N815
     message = Signal(object)
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -150,6 +152,10 @@ class AppContext(QObject):
             if self._project is not None and not self._project.dirty:
                 self.undo_stack.setClean()
             self.dirtyChanged.emit()
+
+    def choose_channel(self, layer: int, channel: int) -> None:
+        """Mark an output channel of a layer in every plot that shows it."""
+        self.channelChosen.emit((layer, channel))
 
     # -- edits -----------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from app.settings import Settings
 from app.theme import theme
 from app.views.compare import CompareView
 from app.views.distribution import DistributionView
+from app.views.error_map import ErrorMapView
 from app.views.heatmap import HeatmapView
 from app.views.help import HelpView
 from app.views.history import HistoryView
@@ -100,6 +101,7 @@ class MainWindow(QMainWindow):
         self.layers = LayerTableView(context, self.settings, self)
         self.heatmap = HeatmapView(context)
         self.distribution = DistributionView(context)
+        self.error_map = ErrorMapView(context)
         self.trade_off = TradeOffView(context)
         self.inspector = InspectorView(context)
         self.compare = CompareView(context)
@@ -119,6 +121,9 @@ class MainWindow(QMainWindow):
                 Panel("layers", "Layers", self.layers, Place("left")),
                 Panel("heatmap", "Heatmap", self.heatmap, Place("centre"), below),
                 Panel("distribution", "Distribution", self.distribution, below, hidden),
+                Panel(
+                    "error_map", "Rounding error", self.error_map, Place("centre_below")
+                ),
                 Panel("trade_off", "Trade-off", self.trade_off, side, Place("centre")),
                 Panel("inspector", "Inspector", self.inspector, Place("right")),
                 Panel("compare", "Compare", self.compare, hidden, below),
@@ -190,7 +195,7 @@ class MainWindow(QMainWindow):
         session.openingChanged.connect(self.start.show_busy)
         self.start.openRequested.connect(self.commander.open)
         self.layers.openRequested.connect(self.commander.do_open)
-        plots = (self.heatmap, self.distribution, self.trade_off)
+        plots = (self.heatmap, self.distribution, self.error_map, self.trade_off)
         for panel in (*plots, self.compare):
             panel.actionRequested.connect(self.commander.run)
 

@@ -5,6 +5,7 @@ It knows no widgets and asks nothing; what goes wrong is told by `problem`.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import QObject, Signal, Slot
 
+from analysis.error_picture import MEASURE
 from analysis.errors import AnalysisError
 from analysis.export.base import export
 from analysis.jobs import Recorder, analysis_of_run, earlier_runs
@@ -44,6 +46,7 @@ from app.remedies import ModelJob, remedied, remedies
 from app.settings import Settings
 from app.widgets.format import count
 from quant_core.assignment import Assignment
+from quant_core.scheme import Scheme
 from quant_core.sites import Site
 
 PROJECT_SUFFIX = ".qscope"
@@ -341,6 +344,19 @@ class Session(QObject):
                         "A job is running.", hint="Wait for its end, or cancel it."
                     )
                 project.delete_run(run)
+
+    def picture(self, layer: str, schemes: tuple[Scheme, ...], matrix: int = 0) -> None:
+        """Make the pictures of a layer's rounding errors.
+
+        Args:
+            layer: Its name.
+            schemes: One picture of each.
+            matrix: Which of its stacked matrices.
+        """
+        # A name may hold what a pattern takes for a wildcard.
+        params = {"layers": [glob.escape(layer)], "matrix": matrix}
+        job = Analyze((MEASURE,), schemes, params={MEASURE: params})
+        self._start(job, "Error picture")
 
     def search(self, request: SearchRequest) -> None:
         """Look for the best assignment within a budget."""

@@ -23,24 +23,35 @@ from app.widgets.plot import LogScale, PlotAxis
 
 STEP = 0.1
 """Decades that one arrow key moves a limit."""
+SHARE, LEAST = 0.02, 1e-3
+"""The same on a linear bar, and the least distance of its limits, as shares of what it
+spans: a single extreme value may make that far wider than all the others."""
 
 
 class ColorBar(QWidget):
-    """Shows how values become colours; the limits are exponents of ten.
+    """Shows how values become colours; the limits are exponents of ten, or values.
 
     Drag the two triangles, or use the arrow keys (with Shift for the lower limit);
     a double click or Home goes back to the limits proposed for the data.
 
     Signals:
-        limitsChanged: New limits `(low, high)`, exponents of ten.
+        limitsChanged: New limits `(low, high)`, exponents of ten on a log bar.
     """
 
     limitsChanged = Signal(object)
 
-    def __init__(self, colour_map: pg.ColorMap, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        colour_map: pg.ColorMap,
+        parent: QWidget | None = None,
+        *,
+        is_log: bool = True,
+    ) -> None:
         """Make a bar for one colour map."""
         super().__init__(parent)
         self._map = colour_map
+        self._is_log = is_log
+        self._is_mirrored = False
         self._title = ""
         self._data = (-6.0, 0.0)
         self._proposed = self._limits = (-6.0, 0.0)
@@ -55,8 +66,41 @@ class ColorBar(QWidget):
 
     @property
     def limits(self) -> tuple[float, float]:
-        """Exponents of ten at the two ends of the colours."""
+        """Exponents of ten (values on a linear bar) at the two ends of the colours."""
         return self._limits
+
+    @property
+    def _step(self) -> float:
+        low, high = self._data
+        return STEP if self._is_log else SHARE * (high - low)
+
+    @property
+    def _gap(self) -> float:
+        low, high = self._data
+        return STEP if self._is_log else LEAST * (high - low)
+
+    def set_range(
+        self,
+        colour_map: pg.ColorMap,
+        data: tuple[float, float],
+        proposed: tuple[float, float],
+        title: str,
+        *,
+        is_mirrored: bool = False,
+    ) -> None:
+        """Show a range of values on a linear bar.
+
+        Args:
+            colour_map: Colours from the lower to the upper limit.
+            data: Smallest and largest value there may be.
+            proposed: Limits proposed for it.
+            title: What is shown, with its unit.
+            is_mirrored: Whether both limits stay equally far from zero.
+        """
+        self._map, self._title, self._is_mirrored = colour_map, title, is_mirrored
+        self._data, self._proposed, self._limits = data, proposed, proposed
+        self._describe()
+        self.update()
 
     def set_data(self, exponents: np.ndarray, title: str) -> None:
         """Show the range of some data and propose limits for it.
@@ -89,8 +133,8 @@ class ColorBar(QWidget):
 
     def _set_limits(self, low: float, high: float) -> None:
         bottom, top = self._data
-        low = min(max(low, bottom), top - STEP)
-        high = max(min(high, top), low + STEP)
+        low = min(max(low, bottom), top - self._gap)
+        high = max(min(high, top), low + self._gap)
         if (low, high) == self._limits:
             return
         self._limits = (low, high)
@@ -99,7 +143,7 @@ class ColorBar(QWidget):
         self.limitsChanged.emit(self._limits)
 
     def _describe(self) -> None:
-        low, high = (10.0**v for v in self._limits)
+        low, high = (10.0**v if self._is_log else v for v in self._limits)
         self.setAccessibleName(f"Colour bar, {self._title}")
         self.setAccessibleDescription(f"Colours span {low:.2g} to {high:.2g}.")
 
@@ -173,11 +217,14 @@ class ColorBar(QWidget):
 
     def _paint_ticks(self, painter: QPainter, strip: QRectF) -> None:
         axis = PlotAxis("right")
-        axis.set_scale(LogScale(floor=self._data[0] - 10))
+        axis.set_scale(LogScale(floor=self._data[0] - 10) if self._is_log else None)
         painter.setPen(theme().colour("muted"))
         height = self.fontMetrics().height()
         for step, places in axis.tickValues(*self._data, strip.height()):
             texts = axis.tickStrings(places, 1.0, step)
+            low, high = self._data
+            if not self._is_log and step / (high - low) * strip.height() < 2 * height:
+                texts = [""] * len(places)
             for place, text in zip(places, texts, strict=True):
                 if not self._data[0] <= place <= self._data[1]:
                     continue
@@ -215,10 +262,10 @@ class ColorBar(QWidget):
         self.reset()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Move a limit by a tenth of a decade."""
+        """Move a limit by a small step, a tenth of a decade on a log bar."""
         shift = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
         which = 0 if shift else 1
-        steps = {Qt.Key.Key_Up: STEP, Qt.Key.Key_Down: -STEP}
+        steps = {Qt.Key.Key_Up: self._step, Qt.Key.Key_Down: -self._step}
         if event.key() in steps:
             self._move(which, self._limits[which] + steps[Qt.Key(event.key())])
         elif event.key() == Qt.Key.Key_Home:
@@ -228,10 +275,13 @@ class ColorBar(QWidget):
 
     def _move(self, which: int, to: float) -> None:
         low, high = self._limits
-        if which == 0:
-            self._set_limits(min(to, high - STEP), high)
+        if self._is_mirrored:
+            reach = max(-to if which == 0 else to, self._gap)
+            self._set_limits(-reach, reach)
+        elif which == 0:
+            self._set_limits(min(to, high - self._gap), high)
         else:
-            self._set_limits(low, max(to, low + STEP))
+            self._set_limits(low, max(to, low + self._gap))
 
     def codes(self, exponents: np.ndarray) -> np.ndarray:
         """Return colour numbers 1 to 255; 0 where there is no value.
