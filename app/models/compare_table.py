@@ -26,15 +26,17 @@ TITLES = (
     "Layer",
     "A",
     "B",
-    "Size A",
-    "Size B",
-    "Size B - A",
     "Error A",
     "Error B",
     "Error B - A",
+    "Size A",
+    "Size B",
+    "Size B - A",
     "Also",
 )
-WIDTHS = (26, 11, 11, 9, 9, 11, 19, 19, 12, 20)
+NUMBERS = range(3, 9)
+ERROR_CHANGE = 5
+WIDTHS = (22, 8, 8, 17, 17, 12, 9, 9, 11, 20)
 """Widths of the columns of `DifferenceModel` at first [digits]."""
 
 
@@ -80,12 +82,12 @@ class DifferenceModel(QAbstractTableModel):
             found.layers.astype(np.float64),
             left.bits,
             right.bits,
-            left.size,
-            right.size,
-            right.size - left.size,
             left.error,
             right.error,
             right.error - left.error,
+            left.size,
+            right.size,
+            right.size - left.size,
             np.array([bool(found.also(r)) for r in range(len(found.layers))], float),
         )
         return columns[column]
@@ -109,17 +111,17 @@ class DifferenceModel(QAbstractTableModel):
         found, at = self.found, int(self._order[row])
         assert found is not None
         left, right = found.left, found.right
-        fall = float(right.error[at] - left.error[at])
+        change = float(right.error[at] - left.error[at])
         return (
             found.names[at],
             found.scheme(left, at),
             found.scheme(right, at),
+            _error(left, at),
+            _error(right, at),
+            _signed(change, significant),
             size(float(left.size[at])),
             size(float(right.size[at])),
             _signed(float(right.size[at] - left.size[at]), size),
-            _error(left, at),
-            _error(right, at),
-            _signed(fall, significant),
             found.also(at),
         )
 
@@ -141,12 +143,16 @@ class DifferenceModel(QAbstractTableModel):
         if role == Role.DisplayRole:
             return self.line(row)[column]
         if role == Role.TextAlignmentRole:
-            return RIGHT if 3 <= column <= 8 else LEFT
-        if role == Role.ForegroundRole and column == 8:
+            return RIGHT if column in NUMBERS else LEFT
+        if role == Role.ForegroundRole and column == ERROR_CHANGE:
             is_noise = self.found and self.found.is_noise(int(self._order[row]))
             return theme().colour("muted") if is_noise else None
         if role == Role.ToolTipRole:
-            if column == 8 and self.found and self.found.is_noise(self._order[row]):
+            if (
+                column == ERROR_CHANGE
+                and self.found
+                and self.found.is_noise(self._order[row])
+            ):
                 return "Smaller than the standard errors: it may be chance."
             return self.line(row)[column]
         return None
@@ -158,7 +164,7 @@ class DifferenceModel(QAbstractTableModel):
         if orientation != Qt.Orientation.Horizontal or not 0 <= section < len(WIDTHS):
             return None
         if role == Role.TextAlignmentRole:
-            return RIGHT if 3 <= section <= 8 else LEFT
+            return RIGHT if section in NUMBERS else LEFT
         if role == Role.DisplayRole:
             return TITLES[section]
         if role == Role.ToolTipRole:

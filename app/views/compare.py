@@ -21,7 +21,7 @@ from PySide6.QtWidgets import (
 
 from app.context import AppContext
 from app.models.compare import BASELINE, differences, totals
-from app.models.compare_table import WIDTHS, DifferenceModel, TotalsModel
+from app.models.compare_table import NUMBERS, WIDTHS, DifferenceModel, TotalsModel
 from app.theme import theme
 from app.widgets.empty_state import EmptyState
 from app.widgets.format import count
@@ -68,6 +68,8 @@ class CompareView(QWidget):
 
     def _set_up_tables(self) -> None:
         self.table.setAccessibleName("Layers that differ")
+        # Layers differ at the end of their names, blocks before it.
+        self.table.setTextElideMode(Qt.TextElideMode.ElideLeft)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         totals_table = self.totals_table
         totals_table.setAccessibleName("Totals side by side")
@@ -325,6 +327,6 @@ class CompareView(QWidget):
         model, right = self.totals_model, [False, True, True, True]
         head = markdown(model.header, map(model.texts, range(model.rowCount())), right)
         rows = map(self.model.line, range(self.model.rowCount()))
-        sides = [3 <= column <= 8 for column in range(len(WIDTHS))]
+        sides = [column in NUMBERS for column in range(len(WIDTHS))]
         table = markdown(self._header(), rows, sides)
         QGuiApplication.clipboard().setText(f"{head}\n{table}")
