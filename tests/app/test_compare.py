@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QItemSelectionModel, Qt
 from PySide6.QtGui import QGuiApplication
 
 from app.context import AppContext
@@ -228,7 +228,10 @@ def test_rows_and_selection_follow_each_other(qtbot, context, view):
     chosen = view.model.layers_at(view.table.selected_rows())
     assert chosen.tolist() == [4, 10]
     assert context.selection.layers.tolist() == [4, 10, 20], "no echo"
-    view.table.selectRow(0)
+    flags = QItemSelectionModel.SelectionFlag
+    view.table.selectionModel().select(
+        view.model.index(0, 0), flags.ClearAndSelect | flags.Rows
+    )
     assert context.selection.layers.tolist() == [3]
 
 
