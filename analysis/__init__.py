@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from analysis.jobs import analyze, evaluate
     from analysis.load import load as load_model
     from analysis.project import Project
+    from analysis.quality import measure_quality
     from analysis.report import write_report
     from analysis.search.of_project import search as find_assignment
 
@@ -29,6 +30,7 @@ _HOMES = {
     "find_assignment": ("analysis.search.of_project", "search"),
     "load_data": ("analysis.data", "load_data"),
     "load_model": ("analysis.load", "load"),
+    "measure_quality": ("analysis.quality", "measure_quality"),
     "write_report": ("analysis.report", "write_report"),
 }
 
@@ -41,6 +43,7 @@ __all__ = [
     "find_assignment",
     "load_data",
     "load_model",
+    "measure_quality",
     "write_report",
 ]
 

@@ -33,6 +33,7 @@ LIGHT = (
     "analysis.model",
     "analysis.prediction",
     "analysis.project",
+    "analysis.quality",
     "analysis.store",
     "analysis.worker",
     "analysis.export",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from analysis.assignments import CURRENT
 from analysis.cli.codes import DONE
 from analysis.cli.projects import cost_of, opened, predicted, schemes_of, told
+from analysis.cli.quality import show_quality
 from analysis.cli.terminal import Terminal, number, table
 from analysis.errors import AnalysisError
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 PARTS = ("weight", "input", "output", "model")
 
 HEADLINE = ("error", "sqnr", "kurtosis")
-"""Quantities shown when none is asked for; the first two carry the measure's unit."""
+"""Quantities shown when none is asked for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--part", choices=PARTS, help="what was looked at; default: the first there is"
     )
     parser.add_argument("--csv", action="store_true", help="print comma-separated rows")
+    parser.add_argument(
+        "--quality",
+        action="store_true",
+        help="instead, how well each measure stands for the measured error of this "
+        "model: rank correlation, calibration, cost",
+    )
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Print the rows."""
     with opened(args.project, terminal) as project:
+        if args.quality:
+            show_quality(project, terminal, as_csv=args.csv)
+            return DONE
         measure = choose_measure(project, args.measure)
         if measure is None:
             _empty(project, terminal)
@@ -154,7 +164,9 @@ def narrow(project: Project, rows: list[Row], args: argparse.Namespace) -> list[
 
 def unit_of(info: RunInfo, quantity: str) -> str:
     """Return the unit of one quantity of a run; "" for pure numbers."""
-    return info.unit if quantity in HEADLINE[:2] else ""
+    if quantity == "sqnr":
+        return "dB"
+    return info.unit if quantity == "error" else ""
 
 
 def document(

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from analysis.diagnosis.case import MEASURE, Case, Floats
+from analysis.diagnosis.case import MEASURE, Case
 from analysis.diagnosis.finding import Finding, Missing, Number, Verdict, plural
+from analysis.quality import rank_correlation
 
 OFF = 0.25
 """Share of the additive error that interactions may make up before a search over sums
@@ -193,7 +194,7 @@ class Agreement:
             return None
         ratio = measured[known] / predicted[known]
         middle = float(np.median(ratio))
-        rank = _rank_correlation(measured[known], predicted[known])
+        rank = rank_correlation(measured[known], predicted[known])
         if 1 / FACTOR < middle < FACTOR and rank >= RANK:
             return None
         run = case.project.latest_run("measured_error")
@@ -215,12 +216,3 @@ class Agreement:
             "heatmap",
             (*case.run_ids, *(() if run is None else (run.id,))),
         )
-
-
-def _rank_correlation(first: Floats, second: Floats) -> float:
-    """Return Spearman's rank correlation; ties keep the order of the layers."""
-
-    def ranks(values: Floats) -> Floats:
-        return np.argsort(np.argsort(values, kind="stable")).astype(np.float64)
-
-    return float(np.corrcoef(ranks(first), ranks(second))[0, 1])

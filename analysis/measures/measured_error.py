@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -22,6 +24,7 @@ from analysis.measures.input_quantizers import (
 )
 from analysis.method import Row, Update, check_params
 from analysis.prediction import clustered_ratio
+from analysis.quality import FORWARD_SECONDS
 from analysis.tasks.base import Task
 from quant_core.errors import QuantError
 from quant_core.quantizer import Quantizer
@@ -268,8 +271,9 @@ class _Measuring:
             yield batch, output
 
     def _reference(self, work: float) -> Iterator[Update]:
-        """Keep the float outputs."""
+        """Keep the float outputs, and the time they took."""
         done, left, where = 0.0, 0, ""
+        seconds, start = 0.0, time.perf_counter()
         for batch, output in self._outputs(({}, {})):
             good = torch.isfinite(output.reshape(batch.size, -1)).all(1)
             if not good.all():
@@ -278,11 +282,18 @@ class _Measuring:
             self.references.append(output)
             self.finite.append(good)
             done += batch.size
+            seconds += time.perf_counter() - start
             yield self._update(done, work, "float reference")
+            start = time.perf_counter()
         if left == self.samples:
             raise no_finite_sample(where)
         if left:
             self.warnings.append(left_out(left, where))
+        # So that the cost of any run can be told in forward passes.
+        yield dataclasses.replace(
+            self._update(done, work, "float reference"),
+            arrays={FORWARD_SECONDS: np.array([seconds])},
+        )
 
     def _compare(
         self, change: Change, score: _Score, metrics: _Metrics | None

@@ -336,6 +336,32 @@ def test_show_for_people(project: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "assignment current: 32.00 bits per weight" in err
 
 
+def test_show_quality_says_which_measure_to_trust(
+    ask: Ask, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(project), "--quality"]) == 0
+    assert "No measured error of weights" in capsys.readouterr().err
+    words = [*ANALYZE, "int4", "-o", str(project), "--resume", "--quiet"]
+    assert main([*words, "--measures", "measured_error"]) == 0
+    code, told = ask("show", project, "--quality")
+    assert code == 0
+    assert (told["judge"], told["samples"]) == ("measured_error", 4)
+    rows = {(row["measure"], row["quantity"]): row for row in told["rows"]}
+    predicted = rows["predicted_error", "error"]
+    assert predicted["spearman"] > 0.8
+    assert 0.3 < predicted["ratio"] < 3
+    assert predicted["forwards"] > 0
+    assert rows["weights", "sqnr"]["ratio"] is None
+    assert told["rows"][0] == max(told["rows"], key=lambda r: r["median_per_format"])
+    capsys.readouterr()
+    assert main(["show", str(project), "--quality", "--csv"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.endswith("spearman int4")
+    assert len(lines) == len(told["rows"])
+    assert main(["show", str(project), "--quality"]) == 0
+    assert "predicted/measured" in capsys.readouterr().out
+
+
 # -- evaluate and export -----------------------------------------------------------
 
 
