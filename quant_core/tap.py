@@ -96,6 +96,8 @@ class Call:
         func: The function.
         name: Its name, the same through every door (`add` for `x + y`, `x.add_(y)`).
         site: Where it is made: `<module path>:<name>.<count>`.
+        index: Its number among the session's calls of ops that the tap knows; 0 for
+            other functions.
         op: The operation, when it is one of `quant_core.ops`.
         layer: The layer whose parameter it uses as its weight, or None.
         args: Positional arguments.
@@ -105,10 +107,16 @@ class Call:
     func: Callable[..., Any]
     name: str
     site: str
+    index: int
     op: Op | None
     layer: Layer | None
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+
+    @property
+    def target(self) -> str:
+        """What results about it are filed under: the layer, else the site."""
+        return self.site if self.layer is None else self.layer.name
 
     def run(self) -> Any:
         """Make the call."""
@@ -235,6 +243,7 @@ class _Session(TorchFunctionMode):
         self._counts: dict[tuple[str, str], int] = defaultdict(int)
         self._owners: dict[int, list[_Owner]] = defaultdict(list)
         self._sites: dict[tuple[str, SiteRole], Site] = {}
+        self._calls = 0
         parameters = dict(tap.module.named_parameters())
         for layer in tap.layers:
             parameter = parameters[layer.parameter]
@@ -293,7 +302,11 @@ class _Session(TorchFunctionMode):
         # Named as `_operands` and `_output` name them.
         suffix = "" if op is not None and op.family == "output" and not count else count
         site = f"{self._path[-1]}:{name}" + (f".{suffix}" if suffix != "" else "")
-        return self._listener.call(Call(func, name, site, op, layer, args, kwargs))
+        self._calls += op is not None
+        index = 0 if op is None else self._calls
+        return self._listener.call(
+            Call(func, name, site, index, op, layer, args, kwargs)
+        )
 
     def _owner(self, tensor: Any) -> _Owner | None:
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:

@@ -13,6 +13,7 @@ NAMES = (
     "activations",
     "predicted_error",
     "hessian",
+    "relevance",
     "measured_error",
     "error_map",
 )
@@ -26,6 +27,7 @@ def measures() -> dict[str, type[Measure]]:
     from analysis.measures.hessian import Hessian
     from analysis.measures.measured_error import MeasuredError
     from analysis.measures.predicted_error import PredictedError
+    from analysis.measures.relevance import Relevance
     from analysis.measures.weights import Weights
 
     classes: tuple[type[Measure], ...] = (
@@ -33,6 +35,7 @@ def measures() -> dict[str, type[Measure]]:
         Activations,
         PredictedError,
         Hessian,
+        Relevance,
         MeasuredError,
         ErrorMap,
     )

@@ -54,6 +54,12 @@ MEASURES: tuple[tuple[str, str, str], ...] = (
         "How far the output moves, for every layer and format at once.",
     ),
     (
+        "relevance",
+        "Relevance",
+        "How much of the answer passes each layer, by AttnLRP; one forward and one "
+        "backward pass.",
+    ),
+    (
         "measured_error",
         "Measured error, layer by layer",
         "Runs the model once per layer and format: slow, for verification.",

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from quant_core.errors import QuantError
 
-StepKind = Literal["rule", "alike", "scale"]
+StepKind = Literal["rule", "alike", "scale", "total"]
 Propagate = Callable[[Tensor], Sequence[Tensor | None]]
 
 _MOVING = frozenset(
@@ -115,7 +115,8 @@ def step(
         propagate: Relevance of each input, from that of the result.
         kind: `scale` for a root or standard deviation, which only a division or
             product may use; `alike` for what such a number stays after the op
-            (adding a constant, a limit, an inverse).
+            (adding a constant, a limit, an inverse); `total` for a sum, by which its
+            own terms may be divided.
     """
     made: Tensor = _Step.apply([result, propagate, kind], *inputs)  # type: ignore[no-untyped-call]
     return made
@@ -168,11 +169,21 @@ def is_scale(x: Tensor) -> bool:
         if node is None or node_name(node) == "AccumulateGrad":
             return False
         kind = getattr(node, "kind", "alike")
-        if kind == "rule":
+        if kind in ("rule", "total"):
             return False
         if kind == "alike":
             nodes += [parent for parent, _ in node.next_functions if parent is not None]
     return x.grad_fn is not None
+
+
+def is_total_of(x: Tensor, terms: Tensor) -> bool:
+    """Tell whether `x` is the sum of `terms`, but for limits and constants added."""
+    node = x.grad_fn
+    while node is not None and getattr(node, "kind", "alike") == "alike":
+        node = next((p for p, _ in node.next_functions if p is not None), None)
+    if node is None or getattr(node, "kind", "") != "total":
+        return False
+    return any(parent is terms.grad_fn for parent, _ in node.next_functions)
 
 
 def no_rule(op: str, site: str) -> QuantError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from quant_core.relevance.graph import is_scale, no_rule, step
+from quant_core.relevance.graph import StepKind, is_scale, is_total_of, no_rule, step
 from quant_core.relevance.weight_rules import stabilized
 from quant_core.tap import Call
 
@@ -29,6 +29,7 @@ def proportional(
     call: Call,
     carriers: Sequence[Tensor],
     parts: int = 1,
+    kind: StepKind = "rule",
 ) -> Tensor:
     """Share by `x * gradient of x / (parts * result)`: the epsilon rule of any op.
 
@@ -54,10 +55,10 @@ def proportional(
         pulled = torch.autograd.grad(graph, sources, gradient)
         shares = [x * g for x, g in zip(values, pulled, strict=True)]
         if observed:
-            relevance_pass.passed(call.site, None, result, relevance, shares)
+            relevance_pass.passed(call, result, relevance, shares)
         return list(shares)
 
-    return step(made.detach(), carriers, propagate)
+    return step(made.detach(), carriers, propagate, kind)
 
 
 def _run_with(call: Call, carriers: Sequence[Tensor]) -> Run:
@@ -133,12 +134,17 @@ def multiplied(
 def divided(
     relevance_pass: RelevancePass, call: Call, carriers: Sequence[Tensor]
 ) -> Any:
-    """Quotient by a constant or a normaliser: all to the dividend."""
+    """Quotient by a constant, a normaliser or its own sum: all to the dividend."""
     dividend = call.args[0] if call.args else call.kwargs.get("input")
     if call.name in {"rdiv", "reciprocal"}:
         return _inverted(call, carriers)
     others = [x for x in carriers if x is not dividend]
-    if others and not all(is_scale(x) for x in others):
+    own_sum = (
+        len(others) == 1
+        and isinstance(dividend, Tensor)
+        and is_total_of(others[0], dividend)
+    )
+    if others and not own_sum and not all(is_scale(x) for x in others):
         return NotImplemented
     if len(others) == len(carriers):  # constant / standard deviation
         return _inverted(call, carriers)
@@ -235,7 +241,8 @@ def linear_op(
     relevance_pass: RelevancePass, call: Call, carriers: Sequence[Tensor]
 ) -> Any:
     """Sums, means, average pooling, interpolation: in proportion to the terms."""
-    return proportional(relevance_pass, call, carriers)
+    kind: StepKind = "total" if call.name == "sum" else "rule"
+    return proportional(relevance_pass, call, carriers, kind=kind)
 
 
 def contracted(
@@ -264,7 +271,7 @@ def softmax(
         if mode == "taylor":
             finite = torch.where(torch.isfinite(value), value, 0.0)
             share = finite * (relevance - s * relevance.sum(dim, keepdim=True))
-        relevance_pass.passed(call.site, None, s, relevance, [share])
+        relevance_pass.passed(call, s, relevance, [share])
         return (share,)
 
     return step(result, carriers, propagate)

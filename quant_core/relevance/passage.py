@@ -42,16 +42,14 @@ class Passage:
     """Relevance as it passes an op.
 
     Attributes:
-        name: Layer, or site of an op without weight.
-        layer: The layer, or None.
+        call: The call of the op.
         value: What the op returned.
         relevance: Relevance of the value, of its shape.
         received: Relevance of what the op was given, all operands together; what
             is missing was taken up by biases and stabilizers.
     """
 
-    name: str
-    layer: Layer | None
+    call: Call
     value: Tensor
     relevance: Tensor
     received: tuple[Tensor, ...]
@@ -74,6 +72,7 @@ class RelevancePass(Listener):
     Attributes:
         keeper: Keeps what rules need from being overwritten.
         last: The last use of a weight and its result, for a batch-norm after it.
+        used: Names of the layers whose weight was used by an op with a rule.
         looked_up: Every look-up of a layer: indices and rows, whose `grad` is their
             relevance after the backward pass.
     """
@@ -92,6 +91,7 @@ class RelevancePass(Listener):
         self.composite = composite
         self._observe = observe
         self.samples = samples
+        self.used: set[str] = set()
         self.looked_up: list[tuple[Layer, Tensor, Tensor]] = []
         self.keeper = Keeper()
         self.last: tuple[Tensor, Weighted] | None = None
@@ -102,6 +102,8 @@ class RelevancePass(Listener):
         if writes_in_place(call.func, call.args, call.kwargs) or "out" in call.kwargs:
             return self._written(call)
         carriers = carrying(call)
+        if call.layer is not None:
+            self.used.add(call.layer.name)
         if not carriers:
             result = call.run()
             looked_up = call.layer is not None and call.name == "embedding"
@@ -120,14 +122,13 @@ class RelevancePass(Listener):
 
     def passed(
         self,
-        name: str,
-        layer: Layer | None,
+        call: Call,
         value: Tensor,
         relevance: Tensor,
         received: Sequence[Tensor],
     ) -> None:
         """Tell of relevance at an op; see `Passage`."""
-        self._observe(Passage(name, layer, value, relevance, tuple(received)))
+        self._observe(Passage(call, value, relevance, tuple(received)))
 
     def rule_for(self, call: Call, x: Tensor) -> Rule:
         """Return the rule of an op with a weight."""
@@ -141,13 +142,16 @@ class RelevancePass(Listener):
         assert call.op is not None
         if not result.is_floating_point() or not torch.is_grad_enabled():
             return result
-        layer, index = call.layer, call.op.operand(call.op.left, call.args, call.kwargs)
+        index = call.op.operand(call.op.left, call.args, call.kwargs)
+        if len(result) == 1 < self.samples:
+            # Positions are looked up once for all samples; so each keeps its own.
+            result = result.expand(self.samples, *result.shape[1:])
         rows = result.detach().requires_grad_()
-        self.looked_up.append((layer, index, rows))
-        kept = self.keeper.keep(result)
+        self.looked_up.append((call.layer, index, rows))
+        kept = self.keeper.keep(rows)
 
         def propagate(relevance: Tensor) -> tuple[Tensor]:
-            self.passed(layer.name, layer, kept.values[0], relevance, [relevance])
+            self.passed(call, kept.values[0], relevance, [relevance])
             return (relevance,)
 
         return step(result.detach().clone(), [rows], propagate)

@@ -133,9 +133,7 @@ def _stepped(
 
         op = WeightOp(use.run, x, use.weight, use.bias, value, pull)
         share = rule.share(op, relevance)
-        layer = use.call.layer
-        name = use.call.site if layer is None else layer.name
-        relevance_pass.passed(name, layer, value, relevance, [share])
+        relevance_pass.passed(use.call, value, relevance, [share])
         return (share,)
 
     return step(shown, [use.x], propagate)
