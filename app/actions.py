@@ -112,6 +112,14 @@ COMMANDS: tuple[Command, ...] = (
         "project",
     ),
     Command(
+        "report",
+        "Write &report…",
+        "&File",
+        "Write layers, findings and plots as one HTML page.",
+        ("Ctrl+Shift+R",),
+        "project",
+    ),
+    Command(
         "close",
         "&Close project",
         "&File",

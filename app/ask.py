@@ -107,6 +107,17 @@ class Asker:
             chosen = chosen.with_suffix(exporter.suffix)
         return exporter.key, chosen
 
+    def report_path(self, name: str) -> Path | None:
+        """Return where to write a report; an existing file was confirmed."""
+        start = Path(self._folder("export")) / f"{_file_name(name)}.html"
+        path, _ = QFileDialog.getSaveFileName(
+            self._window, "Write report", str(start), "HTML page (*.html)"
+        )
+        if not self._remember("export", path):
+            return None
+        chosen = Path(path)
+        return chosen if chosen.suffix else chosen.with_suffix(".html")
+
     def analysis(
         self,
         runs_model: bool,

@@ -111,6 +111,15 @@ class Commander(QObject):
         if chosen is not None:
             self._session.export(*chosen)
 
+    def do_report(self) -> None:
+        """Ask for a file and write the report."""
+        project = self._context.project
+        if project is None:
+            return
+        path = self.ask.report_path(project.info.name)
+        if path is not None:
+            self._session.report(path)
+
     def do_close(self) -> None:
         """Return to the start page."""
         if self.may_discard():

@@ -32,6 +32,7 @@ from app.theme import theme
 from app.views.compare import CompareView
 from app.views.distribution import DistributionView
 from app.views.error_map import ErrorMapView
+from app.views.findings import FindingsView
 from app.views.heatmap import HeatmapView
 from app.views.help import HelpView
 from app.views.history import HistoryView
@@ -106,6 +107,7 @@ class MainWindow(QMainWindow):
         self.inspector = InspectorView(context)
         self.compare = CompareView(context)
         self.history = HistoryView(context)
+        self.findings = FindingsView(context)
         self.jobs = JobsView(context, runner, self)
         self.logbook = Logbook(self)
         self.log = LogView(self.logbook, self)
@@ -128,6 +130,7 @@ class MainWindow(QMainWindow):
                 Panel("inspector", "Inspector", self.inspector, Place("right")),
                 Panel("compare", "Compare", self.compare, hidden, below),
                 Panel("history", "History", self.history, aside),
+                Panel("findings", "Findings", self.findings, Place("right")),
                 Panel("jobs", "Jobs", self.jobs, Place("bottom", is_shown=False)),
                 Panel("log", "Log", self.log, Place("bottom", is_shown=False)),
                 Panel("help", "Help", self.help, aside),
@@ -196,8 +199,9 @@ class MainWindow(QMainWindow):
         self.start.openRequested.connect(self.commander.open)
         self.layers.openRequested.connect(self.commander.do_open)
         plots = (self.heatmap, self.distribution, self.error_map, self.trade_off)
-        for panel in (*plots, self.compare):
+        for panel in (*plots, self.compare, self.findings):
             panel.actionRequested.connect(self.commander.run)
+        self.findings.showRequested.connect(self.show_panel)
 
     def fixed_keys(self) -> dict[str, str]:
         """Return the keys of commands outside the table, with what they do."""
@@ -273,6 +277,15 @@ class MainWindow(QMainWindow):
         """Open a model or project once the window is on the screen."""
         self._dropped = source
         QTimer.singleShot(0, self, self._open_dropped)
+
+    @Slot(object)
+    def show_panel(self, key: object) -> None:
+        """Bring the panel of a finding forward.
+
+        Channels are shown beside the distribution where they have no panel.
+        """
+        name = str(key)
+        self.desk.show(name if name in self.desk.docks else "distribution")
 
     def show_worst_layer(self) -> None:
         """Look at the layer with the largest predicted error, if one is known.

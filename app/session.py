@@ -31,6 +31,7 @@ from analysis.messages import (
 )
 from analysis.model import ModelInfo
 from analysis.project import Project
+from analysis.report import write_report
 from analysis.search.of_project import signed
 from analysis.search.problem import CostTable
 from analysis.search.setup import Setup
@@ -278,6 +279,15 @@ class Session(QObject):
             return
         with self._telling():
             export(project, project.assignment, key, path, overwrite=True)
+            self.context.message.emit(f"Wrote {path}.")
+
+    def report(self, path: Path) -> None:
+        """Write the report on the present assignment; a file there is replaced."""
+        project = self.context.project
+        if project is None:
+            return
+        with self._telling():
+            write_report(project, path, overwrite=True)
             self.context.message.emit(f"Wrote {path}.")
 
     # -- jobs ------------------------------------------------------------------

@@ -15,11 +15,11 @@ from analysis.cli.codes import DONE
 from analysis.cli.projects import choose_assignment, cost_of, opened, predicted, told
 from analysis.cli.terminal import Terminal
 from analysis.diagnosis import diagnose
-from analysis.diagnosis.finding import named
+from analysis.diagnosis.finding import finding_text
 from analysis.export.base import check_free
 
 if TYPE_CHECKING:
-    from analysis.diagnosis import Diagnosis, Finding
+    from analysis.diagnosis import Diagnosis
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,17 +82,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _say(found: Diagnosis, names: tuple[str, ...], terminal: Terminal) -> None:
     for finding in found.findings:
-        terminal.say(_paragraph(finding, names))
+        terminal.say("\n" + finding_text(finding, names))
     if not found.findings:
         terminal.say("\nNothing was found.")
     for gap in found.unjudged:
         terminal.note(f"not judged: {gap.title}. {gap.needs}")
-
-
-def _paragraph(finding: Finding, names: tuple[str, ...]) -> str:
-    lines = [f"\n{finding.severity}: {finding.title}."]
-    lines += [f"  {number.name}: {number.text}" for number in finding.numbers]
-    if finding.layers:
-        lines.append(f"  layers: {named(names, finding.layers)}")
-    lines += [f"  {finding.reason}", f"  try: {finding.advice}"]
-    return "\n".join(lines)

@@ -26,7 +26,6 @@ from analysis.diagnosis.finding import (
     Number,
     Unjudged,
     Verdict,
-    finding_markdown,
 )
 from analysis.diagnosis.granularity import FinerScales
 from analysis.diagnosis.onset import Onset
@@ -49,10 +48,11 @@ __all__ = [
     "Finding",
     "Missing",
     "Number",
+    "Rule",
     "Unjudged",
+    "Verdict",
     "collect",
     "diagnose",
-    "finding_markdown",
     "verdicts",
 ]
 

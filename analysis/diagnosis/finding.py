@@ -168,6 +168,27 @@ class Diagnosis:
             parts.append("\n".join(["## Looked at, nothing found", "", *lines]))
         return "\n\n".join(parts) + "\n"
 
+    def to_text(self, names: Sequence[str]) -> str:
+        """Return everything as plain text.
+
+        Args:
+            names: Names of the layers.
+        """
+        parts = [finding_text(finding, names) for finding in self.findings]
+        if not self.findings:
+            parts.append("Nothing was found.")
+        parts += [f"not judged: {gap.title}. {gap.needs}" for gap in self.unjudged]
+        return "\n\n".join(parts) + "\n"
+
+
+def finding_text(finding: Finding, names: Sequence[str]) -> str:
+    """Return one finding as a paragraph for a terminal."""
+    lines = [f"{finding.severity}: {finding.title}."]
+    lines += [f"  {number.name}: {number.text}" for number in finding.numbers]
+    if finding.layers:
+        lines.append(f"  layers: {named(names, finding.layers)}")
+    return "\n".join([*lines, f"  {finding.reason}", f"  try: {finding.advice}"])
+
 
 def finding_markdown(finding: Finding, names: Sequence[str]) -> str:
     """Return one finding as a section of Markdown."""

@@ -1,0 +1,185 @@
+"""One finding on a card: severity and title, and on demand evidence and advice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtGui import QFont, QMouseEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QStyle,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.theme import theme
+
+_ICONS = {
+    "problem": QStyle.StandardPixmap.SP_MessageBoxCritical,
+    "warning": QStyle.StandardPixmap.SP_MessageBoxWarning,
+    "note": QStyle.StandardPixmap.SP_MessageBoxInformation,
+}
+_LONG = 24  # letters of a word that may need breaking
+ROLES = {"problem": "danger", "warning": "warning", "note": "accent"}
+
+
+class Card(QFrame):
+    """A headline that folds a body away.
+
+    Args:
+        title: The headline.
+        severity: "problem", "warning" or "note"; "" for a card that is no finding.
+        action: Text of the button beside the headline; "" for none.
+        parent: Owner.
+
+    Signals:
+        actionTriggered: The button was pressed.
+        folded: Whether the body was hidden (True) or shown.
+    """
+
+    actionTriggered = Signal()  # noqa: N815 - Qt signal naming
+    folded = Signal(object)
+
+    def __init__(
+        self,
+        title: str,
+        severity: str = "",
+        action: str = "",
+        parent: QWidget | None = None,
+    ) -> None:
+        """Build the headline over an empty, hidden body."""
+        super().__init__(parent)
+        self.setFrameShape(QFrame.Shape.StyledPanel)
+        self.setAutoFillBackground(True)
+        self.setBackgroundRole(self.palette().ColorRole.Base)
+        told = f"{severity.capitalize()}: {title}" if severity else title
+        self.setAccessibleName(told)
+        self.arrow = QToolButton(self)
+        self.arrow.setAutoRaise(True)
+        self.arrow.setAccessibleName(told)
+        self.arrow.setToolTip("Show or hide evidence, reason and advice")
+        self.arrow.clicked.connect(self.toggle)
+        self._headline = text_label(told if not severity else title, self)
+        self.action = QPushButton(action, self)
+        self.action.setVisible(bool(action))
+        self.action.setAccessibleName(f"{action}: {title}")
+        self.action.clicked.connect(self.actionTriggered)
+        self._body = QWidget(self)
+        self.body = QVBoxLayout(self._body)
+        self.body.setContentsMargins(theme().em(4), 0, 0, 0)
+        self._arrange(severity)
+        self._show_body(False)
+
+    def _arrange(self, severity: str) -> None:
+        gap = theme().em(0.6)
+        row = QHBoxLayout()
+        row.setSpacing(gap)
+        top = Qt.AlignmentFlag.AlignTop
+        row.addWidget(self.arrow, 0, top)
+        if severity:
+            icon = QLabel(self)
+            side = theme().line(1.1)
+            pixmap = self.style().standardIcon(_ICONS[severity]).pixmap(side, side)
+            icon.setPixmap(pixmap)
+            row.addWidget(icon, 0, top)
+            word = QLabel(severity.capitalize(), self)
+            _bold(word)
+            palette = word.palette()
+            palette.setColor(
+                palette.ColorRole.WindowText, theme().colour(ROLES[severity])
+            )
+            word.setPalette(palette)
+            row.addWidget(word, 0, top)
+        row.addWidget(self._headline, 1)
+        row.addWidget(self.action, 0, top)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(gap, gap, gap, gap)
+        layout.addLayout(row)
+        layout.addWidget(self._body)
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether the body is hidden."""
+        return self._body.isHidden()
+
+    @Slot()
+    def toggle(self) -> None:
+        """Show the body, or hide it again."""
+        self._show_body(self.is_folded)
+        self.folded.emit(self.is_folded)
+
+    def unfold(self) -> None:
+        """Show the body, without telling."""
+        self._show_body(True)
+
+    def _show_body(self, shown: bool) -> None:
+        arrow = Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow
+        self.arrow.setArrowType(arrow)
+        self._body.setVisible(shown)
+
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:  # noqa: N802 - Qt naming
+        """Fold or unfold by a click on the headline."""
+        super().mouseReleaseEvent(event)
+        if event.position().y() < self._body.y() or self.is_folded:
+            self.toggle()
+
+
+def add_numbers(card: Card, numbers: Sequence[tuple[str, str]]) -> None:
+    """Put evidence into the body of a card: names on the left, numbers beside them."""
+    grid = QGridLayout()
+    grid.setColumnStretch(0, 1)
+    grid.setHorizontalSpacing(theme().em(1.5))
+    for row, (name, text) in enumerate(numbers):
+        shown = text_label(text, card, role="text")
+        _bold(shown)
+        grid.addWidget(text_label(name, card, role="muted"), row, 0)
+        grid.addWidget(shown, row, 1)
+    grid.setColumnStretch(1, 1)
+    card.body.addLayout(grid)
+
+
+def add_paragraph(card: Card, title: str, text: str) -> None:
+    """Put a titled paragraph into the body of a card."""
+    head = QLabel(title, card)
+    _bold(head)
+    card.body.addWidget(head)
+    card.body.addWidget(text_label(text, card))
+
+
+def text_label(text: str, parent: QWidget, role: str = "text") -> QLabel:
+    """Return plain text that wraps and can be selected."""
+    label = QLabel(parent)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setText(_breakable(text))
+    label.setWordWrap(True)
+    label.setAccessibleName(text)
+    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    # Lost by a new policy; without it a line is as high as when it is narrowest.
+    policy.setHeightForWidth(True)
+    label.setSizePolicy(policy)
+    if role != "text":
+        palette = label.palette()
+        palette.setColor(palette.ColorRole.WindowText, theme().colour(role))
+        label.setPalette(palette)
+    return label
+
+
+def _breakable(text: str) -> str:
+    """Return a text in which long dotted layer names may break after a dot."""
+    words = text.split(" ")
+    return " ".join(
+        word.replace(".", ".\u200b") if len(word) > _LONG else word for word in words
+    )
+
+
+def _bold(label: QLabel) -> None:
+    font: QFont = label.font()
+    font.setBold(True)
+    label.setFont(font)
