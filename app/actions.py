@@ -113,7 +113,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "report",
-        "Write &report…",
+        "&Write report…",
         "&File",
         "Write layers, findings and plots as one HTML page.",
         ("Ctrl+Shift+R",),
