@@ -116,8 +116,7 @@ COMMANDS: tuple[Command, ...] = (
         "&Write report…",
         "&File",
         "Write layers, findings and plots as one HTML page.",
-        ("Ctrl+Shift+R",),
-        "project",
+        needs="project",
     ),
     Command(
         "close",
