@@ -10,6 +10,8 @@ from torch import Tensor
 from analysis.data.batch import call
 from analysis.measures.activations import Activations
 from analysis.measures.hessian import Hessian
+from analysis.measures.hessian_eigenvalues import HessianEigenvalues
+from analysis.measures.hessian_spectrum import HessianSpectrum
 from analysis.measures.measured_error import MeasuredError
 from analysis.measures.predicted_error import PredictedError
 from analysis.method import Row, Update
@@ -98,6 +100,8 @@ def test_attention_written_out_gives_the_same_output(name: str) -> None:
         PredictedError(probes=2),
         Hessian(probes=2),
         Hessian(operator="hessian", probes=2),
+        HessianEigenvalues(samples=2, products=3),
+        HessianSpectrum(samples=2, products=3),
         MeasuredError(),
     ],
 )

@@ -13,6 +13,8 @@ NAMES = (
     "activations",
     "predicted_error",
     "hessian",
+    "hessian_eigenvalues",
+    "hessian_spectrum",
     "relevance",
     "measured_error",
     "error_map",
@@ -25,6 +27,8 @@ def measures() -> dict[str, type[Measure]]:
     from analysis.measures.activations import Activations
     from analysis.measures.error_map import ErrorMap
     from analysis.measures.hessian import Hessian
+    from analysis.measures.hessian_eigenvalues import HessianEigenvalues
+    from analysis.measures.hessian_spectrum import HessianSpectrum
     from analysis.measures.measured_error import MeasuredError
     from analysis.measures.predicted_error import PredictedError
     from analysis.measures.relevance import Relevance
@@ -35,6 +39,8 @@ def measures() -> dict[str, type[Measure]]:
         Activations,
         PredictedError,
         Hessian,
+        HessianEigenvalues,
+        HessianSpectrum,
         Relevance,
         MeasuredError,
         ErrorMap,

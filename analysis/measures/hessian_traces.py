@@ -74,10 +74,11 @@ class TraceJob:
         assert self.context.data is not None
         return self.context.data
 
-    def batches(self, size: int) -> list[Batch]:
-        """Return the data on the device, in batches of `size` samples."""
+    def batches(self, size: int, samples: int | None = None) -> list[Batch]:
+        """Return the data, or so many samples, on the device, `size` at a time."""
         size = int(self.fixed_batch or self.context.batch_size or size)
-        return [batch.to(self.context.device) for batch in self.data.batches(size)]
+        data = self.data if samples is None else self.data.take(samples)
+        return [batch.to(self.context.device) for batch in data.batches(size)]
 
     def head(self, samples: int) -> Batch:
         """Return the first samples of the data."""
