@@ -37,6 +37,8 @@ LIGHT = (
     "analysis.store",
     "analysis.worker",
     "analysis.export",
+    "analysis.report",
+    "analysis.script",
     "analysis.search.budget",
     "analysis.search.exact",
     "analysis.search.front",
