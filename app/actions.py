@@ -183,6 +183,14 @@ COMMANDS: tuple[Command, ...] = (
         "layers",
     ),
     Command(
+        "select_block",
+        "Select b&lock",
+        "&Edit",
+        "Add all layers of the blocks that the selected layers belong to.",
+        ("Ctrl+G",),
+        "layers",
+    ),
+    Command(
         "clear_selection",
         "&Deselect",
         "&Edit",

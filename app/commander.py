@@ -161,6 +161,14 @@ class Commander(QObject):
         tied = np.flatnonzero(np.isin(data.tie, groups[groups >= 0]))
         self._context.selection.set(np.union1d(chosen, tied))
 
+    def do_select_block(self) -> None:
+        """Add the other layers of the selected layers' blocks."""
+        blocks = self._window.layers.model.layers.blocks
+        chosen = {blocks[layer] for layer in self._context.selection.layers.tolist()}
+        self._context.selection.set(
+            [layer for layer, block in enumerate(blocks) if block in chosen]
+        )
+
     def do_clear_selection(self) -> None:
         """Select nothing."""
         self._context.selection.clear()

@@ -53,6 +53,7 @@ TABLE_COMMANDS = (
     "copy_markdown",
     "select_all",
     "select_tied",
+    "select_block",
     "lock",
     "star",
 )

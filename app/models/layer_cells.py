@@ -35,6 +35,8 @@ def cell_text(data: LayerData, layer: int, key: str) -> str:
             return data.kinds[layer]
         case "shape":
             return data.shapes[layer]
+        case "block":
+            return data.blocks[layer]
         case "parameters":
             return integer(int(data.parameters[layer]))
         case "proposed":
@@ -54,7 +56,7 @@ def is_muted(data: LayerData, layer: int, key: str) -> bool:
         return not data.scheme[layer]
     if key == "proposed":
         return data.proposed(layer) in ("", data.schemes[int(data.scheme[layer])])
-    return key in ("kind", "shape")
+    return key in ("kind", "shape", "block")
 
 
 def cell_tip(data: LayerData, layer: int, key: str) -> str | None:
@@ -63,7 +65,7 @@ def cell_tip(data: LayerData, layer: int, key: str) -> str | None:
         partners = [data.names[i] for i in data.partners(layer) if i != layer]
         few = partners[:MOST_PARTNERS] + ["…"] * (len(partners) > MOST_PARTNERS)
         tied = "\nShares its format with:\n" + "\n".join(few) if partners else ""
-        return data.names[layer] + tied
+        return data.names[layer] + tied + _refusal(data, layer) * (key == "bits")
     if key in _AT_FORMAT and data.at(layer):
         kept = "Kept in float; shown as it would be" * bool(data.is_reference[layer])
         where = f"{kept or 'Shown'} at {data.at(layer)}."
@@ -75,6 +77,15 @@ def cell_tip(data: LayerData, layer: int, key: str) -> str | None:
             f"By going from {cell_text(data, layer, 'bits')} to {_step(data, layer)}."
         )
     return None
+
+
+def _refusal(data: LayerData, layer: int) -> str:
+    """Return why the target cannot run the present format, "" if it can."""
+    if data.project is None:
+        return ""
+    scheme = data.project.assignment.scheme_of(layer)
+    reason = data.project.refused(scheme, layer)
+    return f"\n{reason}" if reason else ""
 
 
 def _step(data: LayerData, layer: int) -> str:

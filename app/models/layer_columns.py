@@ -67,6 +67,7 @@ COLUMNS = (
     Column("kind", "Kind", 12, CENTRE),
     Column("shape", "Shape", 15, LEFT),
     Column("parameters", "Parameters", 13, RIGHT),
+    Column("block", "Block", 18, LEFT, shown=False),
     Column("share", "Share of weights [%]", 18, RIGHT, "linear", shown=False),
     Column("error_share", "Share of error [%]", 17, RIGHT, "linear", ASSIGNMENT, False),
     Column("gain", "Gain per kB", 13, RIGHT, "log", ASSIGNMENT, False),

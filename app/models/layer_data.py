@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ FLOAT = "float"
 REFERENCE_BITS = 4.0
 KB = 1000.0
 _DIGITS = re.compile(r"(\d+)")
+_BLOCK = re.compile(r"(?:[^.]*\.)*?\d+(?=\.|$)")
 
 Floats = NDArray[np.float64]
 _PLAIN = ("parameters", "bits", "locked", "starred", "size", "error", "sqnr")
@@ -327,7 +329,11 @@ class LayerData:
             columns.setdefault(result.field, result.column.key)
         return LayerFields(
             self.names,
-            {"kind": [k.replace(" ", "_") for k in self.kinds], "format": names},
+            {
+                "kind": [k.replace(" ", "_") for k in self.kinds],
+                "format": names,
+                "block": self.blocks,
+            },
             _Fields(self, columns),
             {"locked": self.locked, "tied": self.tie >= 0, "starred": self.starred},
         )
@@ -345,6 +351,18 @@ class LayerData:
             rank[order] = np.arange(len(keys))
             self._natural = rank
         return self._natural
+
+    @cached_property
+    def blocks(self) -> list[str]:
+        """Repeating part of the network that each layer belongs to."""
+        return [block_of(name) for name in self.names]
+
+    def block_rank(self) -> NDArray[np.int64]:
+        """Return the place of each layer's block, by the names of its layers."""
+        _, block = np.unique(np.array(self.blocks, np.str_), return_inverse=True)
+        first = np.full(len(self), len(self))
+        np.minimum.at(first, block, self.natural_rank())
+        return first[block]
 
     def partners(self, layer: int) -> NDArray[np.int64]:
         """Return the layers tied to one, itself included; empty without a tie."""
@@ -371,6 +389,19 @@ class _Fields(Mapping[str, Floats]):
 
     def __len__(self) -> int:
         return len(self._columns)
+
+
+def block_of(name: str) -> str:
+    """Return a module path up to its first number, else its parent.
+
+    Example:
+        >>> block_of("encoder.layer.3.output.dense")
+        'encoder.layer.3'
+        >>> block_of("embeddings.word_embeddings")
+        'embeddings'
+    """
+    numbered = _BLOCK.match(name)
+    return numbered[0] if numbered else name.rpartition(".")[0] or name
 
 
 def _shares(values: Floats) -> Floats:

@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.glossary import explain_quantity
 from app.models.kept import INPUT, WEIGHTS, kept_distribution
+from app.models.level_grid import grid_of
 from app.widgets.format import count, integer, significant, size, with_error
 from quant_core.granularity import group_count
 from quant_core.scheme import Scheme, parse_scheme
@@ -61,6 +62,7 @@ def layer_facts(project: Project, index: int) -> tuple[Group, ...]:
         Group("Shape", tuple(_shape(project, layer))),
         Group("Tied with", tuple(_ties(project, index))),
         Group("Assigned", tuple(_assigned(project, index, layer))),
+        Group("In kept assignments", tuple(_kept(project, index))),
         Group("Size", tuple(_size(project, index))),
         *_per_format(project, index),
         *_statistics(project, index),
@@ -114,8 +116,32 @@ def _assigned(project: Project, index: int, layer: Layer) -> Iterator[Fact]:
         if scheme.number_format.scaled:
             groups = group_count(layer.shape, scheme.granularity, layer.channel_axes)
             yield Fact("Scales", f"{integer(groups)}, one per {scheme.granularity}")
+        yield from _levels(project, scheme, layer)
     inputs = assignment.input_of(index)
     yield Fact("Input", FLOAT if inputs is None else inputs.key)
+
+
+def _levels(project: Project, scheme: Scheme, layer: Layer) -> Iterator[Fact]:
+    """Yield where the levels lie on the kept distribution of the weights."""
+    kept = kept_distribution(project, WEIGHTS, layer.name)
+    grid = None if kept is None else grid_of(scheme, kept)
+    if grid is None or not len(grid.levels):
+        return
+    of = "" if grid.channel < 0 else f", channel {grid.channel}"
+    low, high = (significant(float(grid.levels[end])) for end in (0, -1))
+    yield Fact(f"Levels lie{of}", f"{low} … {high}", grid.note)
+    step = [significant(x) for x in grid.steps]
+    steps = step[0] if step[0] == step[1] else f"{step[0]} to {step[1]}"
+    yield Fact("Step", steps, "Distance of neighbouring levels, over all scales.")
+    for label, share in (("Clipped", grid.clipped), ("Become zero", grid.zeroed)):
+        if not math.isnan(share):
+            yield Fact(label, f"{significant(100 * share)} % of the weights")
+
+
+def _kept(project: Project, index: int) -> Iterator[Fact]:
+    for name, assignment in project.assignments.items():
+        scheme = assignment.scheme_of(index)
+        yield Fact(name, FLOAT if scheme is None else scheme.key)
 
 
 def scheme_facts(scheme: Scheme) -> Iterator[Fact]:

@@ -63,8 +63,6 @@ _ASKED = frozenset(
         TIED_ROLE,
     )
 )
-TEXTS = ("name", "kind", "shape")
-"""Columns without a number of their own."""
 
 
 class LayerTableModel(QAbstractTableModel):
@@ -207,6 +205,8 @@ class LayerTableModel(QAbstractTableModel):
         layers = self.layers
         if key == "name":
             return layers.natural_rank().astype(np.float64)
+        if key == "block":
+            return layers.block_rank().astype(np.float64)
         if key == "kind":
             _, rank = np.unique(np.array(layers.kinds, np.str_), return_inverse=True)
             return rank.astype(np.float64)

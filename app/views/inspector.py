@@ -146,6 +146,7 @@ class InspectorView(QWidget):
         context.projectChanged.connect(self._on_now)
         context.assignmentChanged.connect(self._on_now)
         context.starredChanged.connect(self._on_now)
+        context.assignmentsChanged.connect(self._on_now)
         context.rowsAdded.connect(self._on_results)
         context.runsChanged.connect(self._on_results)
         theme().themeChanged.connect(self.tree.viewport().update)

@@ -36,7 +36,17 @@ from app.widgets.row_table import RowTable
 from quant_core.scheme import parse_scheme
 
 ASSIGNED = "assigned bits"
-STATIC = ("name", "kind", "shape", "parameters", "bits", "locked", "starred", "size")
+STATIC = (
+    "name",
+    "kind",
+    "shape",
+    "block",
+    "parameters",
+    "bits",
+    "locked",
+    "starred",
+    "size",
+)
 """Columns that results of an analysis do not change."""
 
 QUICK = frozenset(("assignment", "kept", "starred"))
@@ -48,7 +58,7 @@ WIDEST_NAME = 40
 HEADER_KEY = "layers/columns"
 FILTER_HELP = (
     "Words are looked for in the layer names; * and ? match whole names.\n"
-    "kind:linear   format:int4   locked   tied   starred\n"
+    "kind:linear   format:int4   block:layers.3   locked   tied   starred\n"
     "bits<8   error>1e-3   params>1e6   size>2MB   sqnr<20   kurtosis>10\n"
     "share>5   error_share>10   gain>0.1, and any further result by its name\n"
     "A leading - turns a term round; | separates alternatives."

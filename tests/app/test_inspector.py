@@ -126,6 +126,28 @@ def test_outlier_channels_come_with_their_values(qapp):
     assert "× the median" in found[first]
 
 
+def test_levels_lie_on_the_range_of_the_weights(qapp):
+    project = analysed(6)
+    x = np.linspace(-1, 3, 64 * 32).reshape(64, 32)
+    add_distribution(project, "weights", project.info.layers[0].name, x, axis=0)
+    project.set_weight([0], Scheme("int4", "tensor"))
+    found = facts(layer_facts(project, 0), "Assigned")
+    assert found["Levels lie"] == "-3.00 … 3.00"
+    assert found["Step"] == "0.429"  # 3 / 7
+    assert found["Clipped"] == "0 % of the weights"
+    zeroed = 100 * (np.abs(x) < 3 / 14).mean()
+    assert float(found["Become zero"].split()[0]) == pytest.approx(zeroed, rel=0.05)
+
+
+def test_kept_assignments_say_what_they_give_the_layer(qapp):
+    project = analysed(6)
+    project.keep_assignment("as it was")
+    project.set_weight([3], Scheme("int4"))
+    project.keep_assignment("small")
+    found = facts(layer_facts(project, 3), "In kept assignments")
+    assert found == {"as it was": "float", "small": "int4"}
+
+
 def test_several_layers_share_mix_and_add_up(qapp):
     project = analysed(12)
     project.set_weight([3, 4], Scheme("int4"))

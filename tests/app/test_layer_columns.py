@@ -17,7 +17,7 @@ from analysis.select import select
 from app.context import AppContext
 from app.dialogs.columns import ColumnsDialog
 from app.models.layer_columns import COLUMNS, KEYS
-from app.models.layer_data import FLOAT, LayerData
+from app.models.layer_data import FLOAT, LayerData, block_of
 from app.models.layer_gain import gains
 from app.models.layer_table import BAR_ROLE, TIED_ROLE, LayerTableModel
 from app.models.target_fits import TargetFits
@@ -188,6 +188,33 @@ def test_bars_stand_for_the_number(qapp):
         assert (np.diff(lengths[order]) >= 0).all(), column.key
     for plain in ("name", "bits", "parameters"):
         assert model.index(0, KEYS.index(plain)).data(BAR_ROLE) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        ("encoder.layer.3.output.dense", "encoder.layer.3"),
+        ("h.11", "h.11"),
+        ("0.weight_1.x", "0"),
+        ("embeddings.word_embeddings", "embeddings"),
+        ("conv2.proj", "conv2"),
+        ("lm_head", "lm_head"),
+        ("", ""),
+    ],
+)
+def test_blocks_end_at_the_first_number(name, block):
+    assert block_of(name) == block
+
+
+def test_blocks_sort_filter_and_show(context, view):
+    context.set_project(analysed(72, samples=2))
+    assert view.model.text(63, "block") == "layers.10"
+    chosen = select("block:layers.1", view.model.layers.fields())
+    assert np.flatnonzero(chosen).tolist() == [*range(6, 12), *range(60, 72)]
+    chosen = select("block:layers.1?", view.model.layers.fields())
+    assert np.flatnonzero(chosen).tolist() == list(range(60, 72))
+    view.table.sortByColumn(KEYS.index("block"), Qt.SortOrder.AscendingOrder)
+    assert view.model.order.tolist() == list(range(72)), "2 comes before 10"
 
 
 def test_ties_of_the_target_count(qapp):

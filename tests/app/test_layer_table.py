@@ -80,6 +80,7 @@ def test_every_column_says_something(qapp):
         "error_share": "100.00",  # the only quantized layer
         "gain": row["gain"],
         "proposed": "–",
+        "block": "layers.0",
     }
     assert model.text(5, "locked") == "locked"
     assert model.text(0, "bits") == "float"
@@ -323,3 +324,16 @@ def test_a_model_without_results_lists_its_layers(qapp):
     assert model.text(0, "error") == "–"
     assert model.index(0, KEYS.index("error")).data(BAR_ROLE) is None
     assert model.text(0, "size") == "8.19 kB"
+
+
+def test_a_format_the_target_refuses_says_so_in_its_cell(qapp):
+    model = LayerTableModel()
+    project = analysed(6)
+    project.target = "int8-symmetric"
+    project.set_weight([3], Scheme("int4"))
+    project.set_weight([4], Scheme("int8"))
+    model.set_layers(LayerData(project))
+    role = Qt.ItemDataRole.ToolTipRole
+    tips = [model.index(row, KEYS.index("bits")).data(role) for row in (3, 4, 5)]
+    assert "An int8 accelerator does not run weights in int4." in tips[0]
+    assert tips[1:] == ["layers.0.up", "layers.0.down"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,7 +17,7 @@ from app.models.compare import BASELINE
 from app.session import Session
 from app.settings import Settings
 from quant_core.scheme import Scheme
-from tests.app.helpers import FakeClient, analysed
+from tests.app.helpers import FakeClient, analysed, model_info
 
 Key, Modifier = Qt.Key, Qt.KeyboardModifier
 
@@ -63,6 +64,24 @@ def test_bookmarks_are_set_and_stepped_by_key(qtbot, window, tmp_path):
     window.session.close_project()
     with Project.open(path) as again:
         assert np.flatnonzero(again.starred).tolist() == [4, 20]
+
+
+def test_the_whole_block_is_selected_by_key(qtbot, window):
+    window.context.selection.set([4, 20])
+    press(qtbot, window, Key.Key_G, Modifier.ControlModifier)
+    chosen = window.context.selection.layers.tolist()
+    assert chosen == [*range(0, 6), *range(18, 24)]
+
+
+def test_bookmarks_go_over_by_name_to_the_layers_a_network_tells(window):
+    known = Project.create(model_info(12))
+    known.set_starred([3, 7], True)
+    info = dataclasses.replace(known.info, layers=known.info.layers[::-1][:6], ties=())
+    window.session._adopt_layers(info, known)
+    project = window.context.project
+    starred = [project.info.layers[i].name for i in np.flatnonzero(project.starred)]
+    assert starred == [known.info.layers[7].name]
+    known.close()
 
 
 def test_find_by_key(qtbot, window):
