@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
     QMessageBox,
+    QTextEdit,
     QWidget,
 )
 
@@ -156,6 +157,8 @@ class ErrorDialog(QMessageBox):
         self.setInformativeText("\n\n".join(parts))
         if problem.details:
             self.setDetailedText(problem.details)
+            if (details := self.findChild(QTextEdit)) is not None:
+                details.setAccessibleName("Details")
         self._remedies = {
             self.addButton(remedy.text, QMessageBox.ButtonRole.AcceptRole): remedy.key
             for remedy in problem.remedies

@@ -43,6 +43,7 @@ from app.views.log import LogView
 from app.views.start import StartView
 from app.views.totals import TotalsBar
 from app.views.trade_off import TradeOffView
+from app.widgets.focus_frame import FocusFrame
 
 DEFAULT_SIZE = (1440, 900)
 MESSAGE_MS = 12_000
@@ -86,6 +87,7 @@ class MainWindow(QMainWindow):
         self.commander = Commander(self)
         self._build_views()
         self._build_bars()
+        self._focus_frame = FocusFrame(self)
         self.notices = Notices(self)
         self._connect()
         self.resize(*DEFAULT_SIZE)

@@ -186,6 +186,8 @@ class SettingsDialog(QDialog):
         """Fill the form."""
         super().__init__(parent)
         self.setWindowTitle("Settings")
+        # First, because Tab visits widgets in the order they were made.
+        self.tabs = QTabWidget(self)
         self.mode = QComboBox(self)
         for mode in MODES:
             self.mode.addItem(MODE_TEXTS[mode], mode)
@@ -200,7 +202,6 @@ class SettingsDialog(QDialog):
         self.threads.setValue(preferences.threads)
         shortcuts = {**default_shortcuts(), **_known(preferences.shortcuts)}
         self.keys = ShortcutEditor(shortcuts, fixed, self)
-        self.tabs = QTabWidget(self)
         self.tabs.addTab(self._general(), "&General")
         self.tabs.addTab(self.keys, "Key&board")
         button = QDialogButtonBox.StandardButton

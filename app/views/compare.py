@@ -53,7 +53,7 @@ class CompareView(QWidget):
         self.model, self.totals_model = DifferenceModel(self), TotalsModel(self)
         self.table = RowTable(self.model, WIDTHS, self)
         self.totals_table = QTableView(self)
-        self.take_button = QPushButton(self)
+        self.take_button = QPushButton("Use the selected rows", self)
         self._note = QLabel(self)
         self._empty = EmptyState(parent=self)
         self._stack = QStackedWidget(self)
@@ -99,7 +99,7 @@ class CompareView(QWidget):
 
     def _arrange(self) -> None:
         top = QHBoxLayout()
-        for letter, box in (("&A", self.left_box), ("&B", self.right_box)):
+        for letter, box in (("A", self.left_box), ("B", self.right_box)):
             label = QLabel(letter, self)
             label.setBuddy(box)
             box.setAccessibleName(f"Assignment {letter[1]}")

@@ -83,7 +83,7 @@ class DistributionView(PlotPanel):
             "With one scale per channel: whose levels are drawn. The typical channel "
             "has the median range; a click on a channel below chooses it."
         )
-        self.log_box = TickBox("&Log", self)
+        self.log_box = TickBox("Lo&g", self)
         self.log_box.setChecked(True)
         self.log_box.setToolTip("A log axis shows the few outliers beside the many")
         self.sort_box = TickBox("&Widest", self)

@@ -107,7 +107,7 @@ class LayerTableView(QWidget):
     # -- building --------------------------------------------------------------
 
     def _arrange(self) -> None:
-        label = QLabel("&Errors at", self)
+        label = QLabel("E&rrors at", self)
         label.setBuddy(self._at)
         self._at.setAccessibleName("Format the errors are shown at")
         self._at.setToolTip(
