@@ -102,7 +102,7 @@ class CompareView(QWidget):
         for letter, box in (("A", self.left_box), ("B", self.right_box)):
             label = QLabel(letter, self)
             label.setBuddy(box)
-            box.setAccessibleName(f"Assignment {letter[1]}")
+            box.setAccessibleName(f"Assignment {letter}")
             box.setToolTip("An assignment: the present one, or one that was kept")
             top.addWidget(label)
             top.addWidget(box, 1)

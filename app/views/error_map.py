@@ -56,7 +56,7 @@ class ErrorMapView(PlotPanel):
         self.matrix_box = QSpinBox(self)
         self.matrix_box.setAccessibleName("Which of the stacked matrices")
         self.matrix_box.setToolTip("Which expert, counted from 0")
-        self._matrix_label = QLabel("&Expert", self)
+        self._matrix_label = QLabel("E&xpert", self)
         self.sign_box = TickBox("S&igned", self)
         self.sign_box.setToolTip(
             "Colours tell too high from too low; otherwise only how far off"

@@ -36,7 +36,7 @@ class HelpView(QWidget):
         self.contents.setMinimumContentsLength(16)
         policy = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         self.contents.setSizeAdjustPolicy(policy)
-        self.follow = TickBox("&Follow the focus")
+        self.follow = TickBox("Follo&w the focus")
         self.follow.setChecked(True)
         self.browser = QTextBrowser(self)
         self.browser.setAccessibleName("Explanation")

@@ -59,7 +59,7 @@ class LogView(QWidget):
         self._on_rows()
 
     def _arrange(self) -> None:
-        label = QLabel("&Level", self)
+        label = QLabel("Sho&w", self)
         label.setBuddy(self.level)
         gap = theme().em(0.75)
         top = QHBoxLayout()

@@ -5,12 +5,18 @@ from __future__ import annotations
 import shiboken6
 from PySide6.QtCore import QEvent, QObject, QRect, Qt, Slot
 from PySide6.QtGui import QPainter, QPaintEvent, QRegion
-from PySide6.QtWidgets import QApplication, QGraphicsView, QTextEdit, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QGraphicsView,
+    QScrollArea,
+    QTextEdit,
+    QWidget,
+)
 
 from app.theme import theme
 
-UNFRAMED = (QGraphicsView, QTextEdit)
-"""Plots and pages: Fusion frames fields and buttons, but not these."""
+UNFRAMED = (QGraphicsView, QScrollArea, QTextEdit)
+"""Plots, pages and scrolled panels: Fusion frames fields and buttons, but not these."""
 WIDTH = 2
 """Of the frame [logical pixels]."""
 
