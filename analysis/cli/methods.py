@@ -92,6 +92,7 @@ def describe(method: type) -> dict[str, object]:
         "title": method.title,  # type: ignore[attr-defined]
         "unit": getattr(method, "unit", ""),
         "help": text,
+        "reconstruction": getattr(method, "reconstruction", ""),
         "parameters": [_parameter(info) for info in describe_params(method)],
     }
 
@@ -150,6 +151,9 @@ def _listing(entries: Iterable[dict[str, object]], *, full: bool) -> str:
     lines = []
     for entry in entries:
         lines += [f"{entry['key']}: {entry['title']}", "", str(entry.get("help", ""))]
+        if entry.get("reconstruction"):
+            note = f"reconstruction: {entry['reconstruction']}"
+            lines += ["", textwrap.fill(note, 88)]
         parameters = entry.get("parameters")
         assert parameters is None or isinstance(parameters, list)
         for info in parameters or []:

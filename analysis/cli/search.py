@@ -1,10 +1,15 @@
-"""Give every layer a format so that the predicted error is least within a budget.
+"""Give every layer a format so that the error is least within a budget.
 
 Budgets, one or several separated by commas:
   bits<=4        average per weight, scales and zero points included
   size<=12MB     bytes of all listed layers; size<=0.25x is a quarter of the stored size
+  compression>=8 times smaller than stored
   bops<=2T       bit operations per sample; bops<=0.5x is half of the stored model's
-  error<=1e-3    the smallest model whose predicted error stays below
+  error<=1e-3    the smallest model whose error stays below
+  latency<=3.2   sum over the cost table of that name, see --cost-table
+
+Floors, ceilings and --fix choose layers as filters do: a word or pattern of the name,
+kind:linear, params>1e6, first, last, -not, or | between alternatives.
 
 The result is kept in the project under --name and becomes its current assignment.
 --method front without a budget keeps several assignments along the whole trade-off
@@ -15,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,9 +30,14 @@ from analysis.cli.options import add_method_options, method_params, positive
 from analysis.cli.projects import cost_of, opened, predicted, schemes_of, told
 from analysis.cli.terminal import Terminal, size, table
 from analysis.errors import AnalysisError
-from analysis.search import SEARCHES
+from analysis.search import SEARCHES, method_of
+from analysis.search.cost_file import read_costs
 from analysis.search.front import front
-from analysis.search.of_project import search, signed
+from analysis.search.objective import Objective
+from analysis.search.of_project import run as search
+from analysis.search.of_project import signed
+from analysis.search.problem import MEASURE, SearchResult
+from analysis.search.rules import KINDS, Rule
 from analysis.search.setup import Setup
 from analysis.search.table import table_from_project
 from quant_core.scheme import parse_scheme
@@ -64,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fix a layer, or all that match a pattern (*), at a format or at float; "
         "may be repeated",
     )
+    _add_setup(parser)
     parser.add_argument(
         "--points",
         type=positive,
@@ -79,19 +91,77 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_method_options(parser, method)
 
 
+def _add_setup(parser: argparse.ArgumentParser) -> None:
+    """Add what is minimised and what is allowed."""
+    parser.add_argument(
+        "--objective",
+        default=MEASURE,
+        metavar="M[,M*WEIGHT]",
+        help="what is made small: MEASURE or MEASURE.QUANTITY (weights.sqnr is the "
+        f"relative error); several are weighed as shares; default {MEASURE}",
+    )
+    parser.add_argument(
+        "--inputs",
+        action="store_true",
+        help="choose the formats of the input activations as well",
+    )
+    parser.add_argument(
+        "--cost-table",
+        metavar="NAME=FILE",
+        action="append",
+        default=[],
+        help="latency, energy ... by layer and format, from a .csv (columns layer, "
+        "format, cost) or .json file; limit it with --budget NAME<=VALUE",
+    )
+    for kind, what in (
+        ("at_least", "weights of these layers keep at least so many bits"),
+        ("at_most", "weights of these layers get at most so many bits"),
+        ("fix", "these layers get this format, without being locked"),
+    ):
+        parser.add_argument(
+            f"--{kind.replace('_', '-')}",
+            dest=kind,
+            metavar="LAYERS=FORMAT" if kind == "fix" else "LAYERS=BITS",
+            action="append",
+            default=[],
+            help=f"{what}; may be repeated",
+        )
+
+
+def setup_of(args: argparse.Namespace) -> Setup:
+    """Return what the options ask for.
+
+    Raises:
+        QuantError: an objective, rule or cost table that cannot be read.
+    """
+    costs = {}
+    for text in args.cost_table:
+        name, _, path = text.partition("=")
+        if not (name.isidentifier() and path):
+            raise AnalysisError(
+                "A cost table needs a name.",
+                value=text,
+                allowed="NAME=FILE, such as latency=phone.csv",
+            )
+        costs[name] = read_costs(path)
+    rules = [Rule.parse(kind, text) for kind in KINDS for text in getattr(args, kind)]
+    return Setup(Objective.parse(args.objective), args.inputs, tuple(rules), costs)
+
+
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Search, keep the result, show it."""
-    method = next(kind for kind in SEARCHES if kind.key == args.method)
+    method = method_of(args.method)
     _check_options(args, method)
-    params = method_params(args, method)
+    params, setup = method_params(args, method), setup_of(args)
     with opened(args.project, terminal, write=True) as project:
         if args.target is not None:
             project.target = get_target(args.target).name
         apply_locks(project, args.lock)
+        result = None
         if args.budget is None:
-            found = whole_front(project, args)
+            found = whole_front(project, args, setup)
         else:
-            assignment = search(project, args.budget, method=method.key, params=params)
+            assignment, result = search(project, setup, args.budget, method.key, params)
             found = {_free_name(project, args): assignment}
         for name, assignment in found.items():
             project.add_assignment(
@@ -100,7 +170,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         if args.budget is not None:
             project.set_assignment(next(iter(found.values())))
         project.save()
-        report(project, found, terminal)
+        report(project, found, terminal, result, method.reconstruction)
     return DONE
 
 
@@ -157,9 +227,11 @@ def matching(project: Project, name: str) -> np.ndarray[Any, np.dtype[np.int64]]
     return np.array(found)
 
 
-def whole_front(project: Project, args: argparse.Namespace) -> dict[str, Assignment]:
+def whole_front(
+    project: Project, args: argparse.Namespace, setup: Setup
+) -> dict[str, Assignment]:
     """Return assignments spread over the whole convex front, in equal size ratios."""
-    costs = table_from_project(project)
+    costs = table_from_project(project, setup)
     line = front(costs)
     wanted = np.geomspace(line.bits[0], line.bits[-1], args.points)
     points = np.unique(np.abs(line.bits[:, None] - wanted).argmin(0))
@@ -170,29 +242,48 @@ def whole_front(project: Project, args: argparse.Namespace) -> dict[str, Assignm
         name = f"{args.name or 'front'} {bits:.3g} bits"
         while name in found:
             name += "'"
-        found[name] = signed(project, assignment, Setup(), args.method, None, {})
+        found[name] = signed(project, assignment, setup, args.method, None, {})
     return found
 
 
-def report(project: Project, found: dict[str, Assignment], terminal: Terminal) -> None:
-    """Print what was found."""
-    terminal.result(
-        {
-            "assignments": [
-                {
-                    "name": name,
-                    "totals": assignment.totals().to_json(),
-                    "predicted": predicted(project, assignment),
-                }
-                for name, assignment in found.items()
-            ]
-        }
-    )
-    if len(found) == 1:
+def report(
+    project: Project,
+    found: dict[str, Assignment],
+    terminal: Terminal,
+    result: SearchResult | None,
+    reconstruction: str,
+) -> None:
+    """Print what was found, and what one format for all would have done.
+
+    Args:
+        project: Where it was found.
+        found: Assignments by name.
+        terminal: Where to print.
+        result: How good the only one is; None for a whole front.
+        reconstruction: Parts of the method that are rebuilt, "" if none are.
+    """
+    told_all: dict[str, object] = {
+        "assignments": [
+            {
+                "name": name,
+                "totals": assignment.totals().to_json(),
+                "predicted": predicted(project, assignment),
+            }
+            for name, assignment in found.items()
+        ]
+    }
+    if result is not None:
+        told_all["result"] = result_json(result)
+        told_all["reconstruction"] = reconstruction
+    terminal.result(told_all)
+    if result is not None:
         ((name, assignment),) = found.items()
         terminal.say(f"{name}: {cost_of(assignment)}")
         terminal.say(f"predicted error {told(predicted(project, assignment))}")
         terminal.say(f"layers: {schemes_of(assignment)}")
+        terminal.say(quality(result))
+        if reconstruction:
+            terminal.say(f"reconstruction: {reconstruction}")
         return
     rows = [
         (
@@ -204,6 +295,35 @@ def report(project: Project, found: dict[str, Assignment], terminal: Terminal) -
         for name, assignment in found.items()
     ]
     terminal.say(table(("assignment", ">bits", ">size", ">predicted error"), rows))
+
+
+def result_json(result: SearchResult) -> dict[str, object]:
+    """Return gap, proof and the uniform result as JSON values."""
+    other = result.uniform
+    return {
+        "objective": result.cost,
+        "gap": None if math.isnan(result.gap) else result.gap,
+        "proven": result.proven,
+        "uniform": None
+        if other is None
+        else {"format": other.name, "objective": other.cost, "bytes": other.bits / 8},
+    }
+
+
+def quality(result: SearchResult) -> str:
+    """Return how good a result is, for people: bound, and one format for all."""
+    if result.proven:
+        said = "proven: no assignment is better"
+    elif math.isnan(result.gap):
+        said = "how much better another could be is not known"
+    else:
+        said = f"at most {100 * result.gap:.2g} % better is possible"
+    other = result.uniform
+    if other is None:
+        return f"{said}; no single format for all layers keeps the budget"
+    ratio = other.cost / result.cost if result.cost > 0 else math.inf
+    more = f"{ratio:.3g} times the error" if math.isfinite(ratio) else "more error"
+    return f"{said}; {other.name} for all has {more} at {size(other.bits / 8)}"
 
 
 def _check_options(args: argparse.Namespace, method: type) -> None:

@@ -13,7 +13,7 @@ from analysis.method import describe_params
 from analysis.search import method_of, solve
 from analysis.search.cost_file import read_costs
 from analysis.search.objective import Objective
-from analysis.search.problem import MEASURE, SearchMethod
+from analysis.search.problem import MEASURE, SearchMethod, SearchResult
 from analysis.search.rules import Rule
 from analysis.search.setup import Setup
 from analysis.search.table import table_from_project
@@ -63,7 +63,7 @@ def search(
         tuple(Rule.read(rule) for rule in rules),
         {name: read_costs(path) for name, path in (costs or {}).items()},
     )
-    return run(project, setup, budget, method, params or {})
+    return run(project, setup, budget, method, params or {})[0]
 
 
 def run(
@@ -73,8 +73,8 @@ def run(
     method: str,
     params: Mapping[str, Any],
     base: Assignment | None = None,
-) -> Assignment:
-    """Return what a search finds for a setup, signed.
+) -> tuple[Assignment, SearchResult]:
+    """Return what a search finds for a setup, signed, and how good it is.
 
     Args:
         project: Must hold a run of the measures of the objective.
@@ -91,7 +91,7 @@ def run(
     table = table_from_project(project, setup, base)
     found = solve(table, budget, method, params)
     assignment = table.assign(base, found.choice)
-    return signed(project, assignment, setup, method, budget, params)
+    return signed(project, assignment, setup, method, budget, params), found
 
 
 def rerun(project: Project, found: Assignment) -> Assignment:
@@ -123,7 +123,7 @@ def rerun(project: Project, found: Assignment) -> Assignment:
             hint="Choose that target again first.",
         )
     setup = Setup.from_json(origin)
-    return run(project, setup, budget, method, origin.get("params", {}), found)
+    return run(project, setup, budget, method, origin.get("params", {}), found)[0]
 
 
 def signed(
