@@ -134,9 +134,11 @@ class Asker:
         )
         return dialog.request() if self._accepted(dialog) else None
 
-    def search(self, target: str, locked: int) -> SearchRequest | None:
-        """Return the budget of a search."""
-        dialog = SearchDialog(self._settings, target, locked, self._window)
+    def search(
+        self, target: str, locked: int, objectives: Sequence[str]
+    ) -> SearchRequest | None:
+        """Return what to search for."""
+        dialog = SearchDialog(self._settings, target, locked, objectives, self._window)
         return dialog.request() if self._accepted(dialog) else None
 
     def _accepted(self, dialog: QDialog) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from PySide6.QtCore import QObject, Slot
 from PySide6.QtWidgets import QApplication, QMessageBox
 
+from analysis.search.objective import objectives_of
 from app.ask import Asker
 from app.dialogs.analyse import AnalysisRequest, summary
 from app.models.compare import BASELINE
@@ -277,7 +278,7 @@ class Commander(QObject):
         if project is None:
             return
         locked = int(project.assignment.locked.sum())
-        request = self.ask.search(project.target, locked)
+        request = self.ask.search(project.target, locked, objectives_of(project))
         if request is not None:
             self._session.search(request)
 

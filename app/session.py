@@ -32,6 +32,7 @@ from analysis.messages import (
 from analysis.model import ModelInfo
 from analysis.project import Project
 from analysis.report import write_report
+from analysis.search.objective import Objective
 from analysis.search.of_project import signed
 from analysis.search.problem import CostTable
 from analysis.search.setup import Setup
@@ -82,7 +83,7 @@ class Session(QObject):
         self._can_run: dict[str, bool] = {}
         self._job: Job | None = None
         self._recorder: Recorder | None = None
-        self._search: tuple[SearchRequest, CostTable] | None = None
+        self._search: tuple[SearchRequest, Setup, CostTable] | None = None
         self.guard = Guard(self.context, settings, self)
         self.guard.problem.connect(self.problem)
         self._failed: tuple[ModelJob, str] | None = None
@@ -375,9 +376,11 @@ class Session(QObject):
             return
         with self._telling():
             project.target = request.target
-            table = table_from_project(project)
-            self._search = request, table
-            self._start(Search("exact", table, request.budget), "Search")
+            setup = Setup(Objective.parse(request.objective), request.inputs)
+            table = table_from_project(project, setup)
+            self._search = request, setup, table
+            job = Search(request.method, table, request.budget, request.params)
+            self._start(job, "Search")
 
     def _start(self, job: Job, title: str) -> None:
         project = self.context.project
@@ -413,9 +416,11 @@ class Session(QObject):
         project = self.context.project
         if project is None or self._search is None:
             return
-        request, table = self._search
+        request, setup, table = self._search
         found = table.assign(project.assignment, event.result.choice)
-        found = signed(project, found, Setup(), "exact", request.budget, {})
+        found = signed(
+            project, found, setup, request.method, request.budget, request.params
+        )
         self.context.replace_assignment(found, f"Search {request.budget}")
 
     @Slot(object)

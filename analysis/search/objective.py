@@ -7,11 +7,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.search.problem import Floats
+from analysis.search.problem import MEASURE, Floats
+
+if TYPE_CHECKING:
+    from analysis.project import Project
 
 ALLOWED = (
     "MEASURE, MEASURE.QUANTITY or MEASURE.QUANTITY*WEIGHT, several of them separated "
@@ -94,6 +98,18 @@ class Objective:
 
     def __str__(self) -> str:
         return ",".join(map(str, self.terms))
+
+
+def objectives_of(project: Project) -> tuple[str, ...]:
+    """Return the single measures of a project that a search can minimise."""
+    measures = dict.fromkeys([MEASURE, *(run.measure for run in project.runs)])
+    terms = [
+        Term(measure, quantity)
+        for measure in measures
+        for quantity in ("error", *LOSSES, "score", "mse")
+        if project.formats(measure, quantity)
+    ]
+    return tuple(map(str, terms)) or (MEASURE,)
 
 
 def _parse_term(part: str, text: str) -> Term:

@@ -1,8 +1,11 @@
-"""Asks for a budget, and says at once whether it can be read."""
+"""Asks for a budget and a search, and says at once what cannot be read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from PySide6.QtCore import Slot
 from PySide6.QtWidgets import (
@@ -16,34 +19,63 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from analysis.errors import AnalysisError
+from analysis.search import SEARCHES, method_of
 from analysis.search.budget import Budget
+from analysis.search.objective import Objective
+from analysis.search.problem import MEASURE
 from app.help_topics import explain_control
 from app.settings import Settings
 from app.theme import theme
+from app.widgets.explain import wrapped
 from app.widgets.format import count
+from app.widgets.params_form import ParamsForm
+from app.widgets.tick_box import TickBox
+from quant_core.errors import QuantError
 from quant_core.targets import TARGETS
 
 SETTINGS_KEY = "search/budget"
+METHOD_KEY = "search/method"
+PARAMS_KEY = "search/params"
 DEFAULT = "bits<=4"
-EXAMPLES = (DEFAULT, "size<=0.25x", "size<=12MB", "error<=1e-3", "bits<=6,size<=20MB")
+EXAMPLES = (
+    DEFAULT,
+    "size<=0.25x",
+    "size<=12MB",
+    "compression>=8",
+    "error<=1e-3",
+    "bits<=6,size<=20MB",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """A budget and the deployment target whose limits hold."""
+    """What to search for.
+
+    Attributes:
+        budget: The limits, as they are written.
+        target: The deployment target whose limits hold.
+        method: Key of the search.
+        params: Its parameters, where they differ from the defaults.
+        objective: What is minimised.
+        inputs: Whether the formats of input activations are chosen as well.
+    """
 
     budget: str
     target: str
+    method: str = SEARCHES[0].key
+    params: Mapping[str, Any] = field(default_factory=dict)
+    objective: str = MEASURE
+    inputs: bool = False
 
 
 class SearchDialog(QDialog):
     """The form of a `SearchRequest`.
 
     Args:
-        settings: Where the last budget is kept.
+        settings: Where the last budget, search and parameters are kept.
         target: The present deployment target.
         locked: How many layers are locked; they keep their formats.
+        objectives: What can be minimised; more can be typed.
         parent: Owner.
     """
 
@@ -52,65 +84,121 @@ class SearchDialog(QDialog):
         settings: Settings,
         target: str,
         locked: int = 0,
+        objectives: Sequence[str] = (MEASURE,),
         parent: QWidget | None = None,
     ) -> None:
         """Fill the form."""
         super().__init__(parent)
         self.setWindowTitle("Search assignment")
         self._settings = settings
-        self._budget = QComboBox(self)
-        self._budget.setEditable(True)
-        self._budget.addItems(EXAMPLES)
-        self._budget.setMinimumContentsLength(28)
-        self._budget.setAccessibleName("Budget")
-        self._budget.setCurrentText(settings.get(SETTINGS_KEY, DEFAULT))
-        line = self._budget.lineEdit()
-        if isinstance(line, QLineEdit):
-            line.selectAll()
-        self._target = QComboBox(self)
-        self._target.setAccessibleName("Deployment target")
+        self._budget = _typed(EXAMPLES, settings.get(SETTINGS_KEY, DEFAULT))
+        self._objective = _typed(objectives, next(iter(objectives), MEASURE))
+        self._inputs = TickBox("Choose input formats as well")
+        self._inputs.setToolTip(
+            wrapped("Worth it where bit operations or a cost table are limited.")
+        )
+        self._target = QComboBox()
         for name, known in TARGETS.items():
             self._target.addItem(known.title, name)
         self._target.setCurrentIndex(max(0, self._target.findData(target)))
-        self._note = QLabel(self)
-        self._note.setWordWrap(True)
+        self._method = QComboBox()
+        for kind in SEARCHES:
+            self._method.addItem(kind.title, kind.key)
+        last = settings.get(METHOD_KEY, SEARCHES[0].key)
+        self._method.setCurrentIndex(max(0, self._method.findData(last)))
+        self._about, self._note = _text(), _text()
         self._note.setMinimumHeight(theme().line(4))
+        self._params = ParamsForm(SEARCHES[0], {}, self)
         self._explained = (
             "Limits: bits (average per weight), size (kB, MB, GB, or 0.25x of the "
-            "stored size), bops, error. Several limits are separated by commas. "
-            "A limit on the error alone finds the smallest model."
+            "stored size), compression>=8, bops, error. Several limits are separated "
+            "by commas. A limit on the error alone finds the smallest model."
         )
         if locked:
             self._explained += f" {count(locked, 'locked layer')} will be kept."
+        self._arrange()
+        self._budget.currentTextChanged.connect(self._check)
+        self._objective.currentTextChanged.connect(self._check)
+        self._method.currentIndexChanged.connect(self._on_method)
+        self._on_method()
+        self._check()
+        line = self._budget.lineEdit()
+        if isinstance(line, QLineEdit):
+            line.selectAll()
+
+    def _arrange(self) -> None:
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel, self)
         self._ok = buttons.addButton("&Search", QDialogButtonBox.ButtonRole.AcceptRole)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         form = QFormLayout()
-        form.addRow("&Budget", self._budget)
-        form.addRow("&Target", self._target)
+        rows: tuple[tuple[str, str, QWidget], ...] = (
+            ("&Budget", "Budget", self._budget),
+            ("Make s&mall", "What is made small", self._objective),
+            ("&Target", "Deployment target", self._target),
+            ("", "Choose input formats as well", self._inputs),
+            ("Sea&rch by", "Search method", self._method),
+        )
+        for label, name, control in rows:
+            control.setAccessibleName(name)
+            form.addRow(label, control)
         explain_control(self._budget, "budget")
         explain_control(self._target, "target")
+        self._own = QVBoxLayout()
         layout = QVBoxLayout(self)
         layout.setSpacing(theme().line(0.6))
         layout.addLayout(form)
+        layout.addWidget(self._about)
+        layout.addLayout(self._own)
         layout.addWidget(self._note)
         layout.addWidget(buttons)
-        self._budget.currentTextChanged.connect(self._check)
-        self._check()
 
     def request(self) -> SearchRequest:
         """Return what the form says."""
-        target = str(self._target.currentData())
-        return SearchRequest(self._budget.currentText().strip(), target)
+        return SearchRequest(
+            self._budget.currentText().strip(),
+            str(self._target.currentData()),
+            str(self._method.currentData()),
+            self._params.values(),
+            self._objective.currentText().strip(),
+            self._inputs.isChecked(),
+        )
 
     def mistake(self) -> str:
-        """Return why the budget cannot be read; "" when it can."""
+        """Return what cannot be read or is out of range; "" when all is well."""
+        request = self.request()
         try:
-            Budget.parse(self.request().budget)
-        except AnalysisError as error:
+            Budget.parse(request.budget)
+            Objective.parse(request.objective)
+            method_of(request.method)(**request.params)
+        except QuantError as error:
             return str(error)
         return ""
+
+    @Slot()
+    def _on_method(self) -> None:
+        """Show the help and the parameters of the search chosen."""
+        kind = method_of(str(self._method.currentData()))
+        text = inspect.cleandoc(kind.__doc__ or "")
+        about = text.partition("\n\n")[0].replace("\n", " ")
+        if kind.reconstruction:
+            about += f"\nReconstruction: {kind.reconstruction}"
+        self._about.setText(about)
+        self._method.setToolTip(wrapped(*text.replace("\n", " ").split("  ")))
+        old = self._params
+        kept = self._kept().get(kind.key, {})
+        self._params = ParamsForm(kind, kept, self)
+        self._params.changed.connect(self._check)
+        self._own.removeWidget(old)
+        old.hide()  # it is deleted only when the event loop runs
+        old.deleteLater()
+        self._own.addWidget(self._params)
+        self._check()
+
+    def _kept(self) -> dict[str, dict[str, Any]]:
+        """Return the parameters of every search that was run, by its key."""
+        none: dict[str, dict[str, Any]] = {}
+        return self._settings.get(PARAMS_KEY, none)
 
     @Slot()
     def _check(self) -> None:
@@ -123,7 +211,29 @@ class SearchDialog(QDialog):
         self._ok.setEnabled(not mistake)
 
     def accept(self) -> None:
-        """Remember the budget."""
-        if not self.mistake():
-            self._settings.set(SETTINGS_KEY, self.request().budget)
-            super().accept()
+        """Remember the budget, the search and its parameters."""
+        if self.mistake():
+            return
+        request = self.request()
+        self._settings.set(SETTINGS_KEY, request.budget)
+        self._settings.set(METHOD_KEY, request.method)
+        kept = {**self._kept(), request.method: dict(request.params)}
+        self._settings.set(PARAMS_KEY, kept)
+        super().accept()
+
+
+def _typed(choices: Sequence[str], text: str) -> QComboBox:
+    """Return a list one may also type into."""
+    box = QComboBox()
+    box.setEditable(True)
+    box.addItems(list(choices))
+    box.setMinimumContentsLength(28)
+    box.setCurrentText(text)
+    return box
+
+
+def _text() -> QLabel:
+    label = QLabel()
+    label.setWordWrap(True)
+    label.setStyleSheet(f"color: {theme().colours.muted}")
+    return label

@@ -1,0 +1,101 @@
+"""The form that asks what to search for."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtWidgets import QComboBox, QDialogButtonBox, QLineEdit, QSpinBox
+
+from analysis.search import SEARCHES
+from app.dialogs.search import SearchDialog, SearchRequest
+from app.settings import Settings
+from app.widgets.params_form import ParamsForm
+from app.widgets.tick_box import TickBox
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(tmp_path / "settings.ini")
+
+
+def choose(form: SearchDialog, key: str) -> None:
+    form._method.setCurrentIndex(form._method.findData(key))
+
+
+def control(form: SearchDialog, kind: type, name: str):
+    found = form._params.findChildren(kind)
+    return next(field for field in found if field.accessibleName() == name)
+
+
+def test_every_search_is_offered_with_its_help(qtbot, settings):
+    form = SearchDialog(settings, "any")
+    qtbot.addWidget(form)
+    for kind in SEARCHES:
+        choose(form, kind.key)
+        assert form.request().method == kind.key
+        assert form.request().params == {}
+        about = form._about.text()
+        assert about.startswith((kind.__doc__ or "").split(".")[0].replace("\n", " "))
+        assert ("Reconstruction:" in about) == bool(kind.reconstruction)
+        assert form.mistake() == ""
+
+
+def test_parameters_are_read_checked_and_kept(qtbot, settings):
+    form = SearchDialog(settings, "any", 2, ("predicted_error", "weights.sqnr"))
+    qtbot.addWidget(form)
+    assert "2 locked layers" in form._note.text()
+    choose(form, "annealing")
+    control(form, QSpinBox, "Seed").setValue(7)
+    control(form, TickBox, "Sweep").setChecked(True)
+    control(form, QLineEdit, "Cooling").setText("0.9")
+    form._objective.setCurrentText("weights.sqnr")
+    form._inputs.setChecked(True)
+    assert form.request() == SearchRequest(
+        "bits<=4",
+        "any",
+        "annealing",
+        {"seed": 7, "sweep": True, "cooling": 0.9},
+        "weights.sqnr",
+        True,
+    )
+    form.accept()
+    again = SearchDialog(settings, "any")
+    qtbot.addWidget(again)
+    assert again.request().method == "annealing"
+    assert again.request().params == {"seed": 7, "sweep": True, "cooling": 0.9}
+    choose(again, "greedy")
+    control(again, QComboBox, "Order").setCurrentText("nncf")
+    assert again.request().params == {"order": "nncf"}
+
+
+@pytest.mark.parametrize(
+    ("part", "text", "told"),
+    [
+        ("_budget", "bits=4", "budget cannot be read"),
+        ("_objective", "a*", "objective cannot be read"),
+    ],
+)
+def test_a_mistake_is_said_at_once(qtbot, settings, part, text, told):
+    form = SearchDialog(settings, "any")
+    qtbot.addWidget(form)
+    search = next(
+        b for b in form.findChild(QDialogButtonBox).buttons() if b.text() == "&Search"
+    )
+    assert search.isEnabled()
+    getattr(form, part).setCurrentText(text)
+    assert told in form._note.text()
+    assert not search.isEnabled()
+
+
+def test_parameters_out_of_range_are_refused(qtbot, settings):
+    form = SearchDialog(settings, "any")
+    qtbot.addWidget(form)
+    choose(form, "exact")
+    control(form, QLineEdit, "Proven gap").setText("3")
+    assert "exact.gap is out of range" in form._note.text()
+
+
+def test_old_settings_that_no_longer_fit_give_the_default(qtbot):
+    annealing = next(kind for kind in SEARCHES if kind.key == "annealing")
+    form = ParamsForm(annealing, {"seed": "seven", "sweep": 3, "moves": 5})
+    qtbot.addWidget(form)
+    assert form.values() == {"moves": 5}
