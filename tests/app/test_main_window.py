@@ -271,16 +271,20 @@ def test_the_worst_layer_is_one_that_makes_an_error(window, qtbot, project_file)
 
 def test_a_search_is_one_undo_step(window, client, qtbot, project_file):
     window.session.open(str(project_file))
-    window.commander.ask.search = lambda *_: SearchRequest("bits<=5", "any")
+    window.commander.ask.search = lambda *_: SearchRequest(
+        "bits<=5", "any", "genetic", {"seed": 3}
+    )
     run(window, "search")
     job = client.asked[-1][1]
-    assert job.budget == "bits<=5"
+    assert (job.key, job.budget, job.params) == ("genetic", "bits<=5", {"seed": 3})
     keys = [None if s is None else s.key for s in job.table.palette]
     choice = np.full(36, keys.index("int4"), dtype=np.int16)
     client.say(Found(SearchResult(choice, 1.0, 2.0, 0.0, True)), Finished("complete"))
     qtbot.waitUntil(lambda: window.context.undo_stack.count() == 1, timeout=1000)
     assert window.context.undo_stack.undoText() == "Search bits<=5"
-    assert window.context.project.assignment.provenance["budget"] == "bits<=5"
+    origin = window.context.project.assignment.provenance
+    assert (origin["budget"], origin["search"]) == ("bits<=5", "genetic")
+    assert origin["params"]["seed"] == 3
 
 
 def test_a_measurement_is_shown_until_the_next_edit(

@@ -291,6 +291,47 @@ def test_the_whole_front(ask: Ask, project: Path) -> None:
     assert len({a["name"] for a in found}) == 5
 
 
+def test_rules_a_cost_table_and_another_measure(
+    ask: Ask, project: Path, tmp_path: Path
+) -> None:
+    with Project.open(project) as opened:
+        names = [layer.name for layer in opened.info.layers]
+        formats = ["float", *opened.formats("predicted_error")]
+    file = tmp_path / "phone.csv"
+    lines = [
+        f"{name},{key},{1 + (key == 'float')}" for name in names for key in formats
+    ]
+    file.write_text("layer,format,cost\n" + "\n".join(lines))
+    words = ["--budget", f"bits<=7,phone<={len(names) + 1}", "--cost-table"]
+    words += [f"phone={file}", "--at-least", "first|last=8", "--at-most", "mlp=4"]
+    words += ["--objective", "predicted_error,weights.sqnr*0.5"]
+    code, told = ask("search", project, *words, "--method", "genetic")
+    assert code == 0
+    assert told["reconstruction"].startswith("The authors' search")
+    assert told["result"]["uniform"]["objective"] >= told["result"]["objective"]
+    with Project.open(project) as opened:
+        plan = opened.assignment
+        for index, name in enumerate(names):
+            scheme = plan.scheme_of(index)
+            if index in (0, len(names) - 1):
+                assert scheme is None or scheme.bits >= 8
+            elif "mlp" in name:
+                assert scheme is not None
+                assert scheme.bits <= 4
+        assert plan.provenance["measure"] == "predicted_error,weights.sqnr*0.5"
+        assert plan.provenance["params"]["seed"] == 0
+        assert plan.provenance["costs"]["phone"]["path"] == str(file)
+
+
+def test_the_uniform_result_is_shown_beside(ask: Ask, project: Path) -> None:
+    code, told = ask("search", project, "--budget", "bits<=4.5")
+    assert code == 0
+    uniform = told["result"]["uniform"]
+    assert uniform["objective"] > told["result"]["objective"]
+    assert told["result"]["proven"]
+    assert told["reconstruction"] == ""
+
+
 # -- show --------------------------------------------------------------------------
 
 

@@ -33,6 +33,8 @@ PALETTE = (None, Scheme("int2"), Scheme("int4"), Scheme("fp4_e2m1"))
 QUANTITIES = ("bits", "size", "compression", "bops", "latency", "error")
 SLACK = 1e-11
 
+pytestmark = pytest.mark.slow
+
 Floats = NDArray[np.float64]
 
 
