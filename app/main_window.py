@@ -29,6 +29,7 @@ from app.notices import Notices
 from app.session import Session
 from app.settings import Settings
 from app.theme import theme
+from app.views.channels import ChannelsView
 from app.views.compare import CompareView
 from app.views.distribution import DistributionView
 from app.views.error_map import ErrorMapView
@@ -105,6 +106,7 @@ class MainWindow(QMainWindow):
         self.layers = LayerTableView(context, self.settings, self)
         self.heatmap = HeatmapView(context)
         self.distribution = DistributionView(context)
+        self.channels = ChannelsView(context)
         self.error_map = ErrorMapView(context)
         self.trade_off = TradeOffView(context)
         self.inspector = InspectorView(context)
@@ -126,6 +128,7 @@ class MainWindow(QMainWindow):
                 Panel("layers", "Layers", self.layers, Place("left")),
                 Panel("heatmap", "Heatmap", self.heatmap, Place("centre"), below),
                 Panel("distribution", "Distribution", self.distribution, below, hidden),
+                Panel("channels", "Channels", self.channels, below, hidden),
                 Panel(
                     "error_map", "Rounding error", self.error_map, Place("centre_below")
                 ),
@@ -201,8 +204,8 @@ class MainWindow(QMainWindow):
         session.openingChanged.connect(self.start.show_busy)
         self.start.openRequested.connect(self.commander.open)
         self.layers.openRequested.connect(self.commander.do_open)
-        plots = (self.heatmap, self.distribution, self.error_map, self.trade_off)
-        for panel in (*plots, self.compare, self.findings):
+        plots = (self.distribution, self.channels, self.error_map, self.trade_off)
+        for panel in (self.heatmap, *plots, self.compare, self.findings):
             panel.actionRequested.connect(self.commander.run)
         self.findings.showRequested.connect(self.show_panel)
 

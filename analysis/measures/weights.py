@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from analysis.measures.distribution import distribution_rows
 from analysis.method import Row, Update, check_params, param
 from quant_core.blocks import blocks
 from quant_core.errors import QuantError
+from quant_core.granularity import group
 from quant_core.histogram import Histogram
 from quant_core.moments import Moments
 from quant_core.quantizer import Quantizer, errors
@@ -35,7 +38,8 @@ class Weights:
 
     Per layer: mean, standard deviation, skewness, kurtosis (3 for a normal
     distribution), largest magnitude, its ratio to the 99.9 % magnitude, spread of the
-    channels, histogram and channel ranges. Per layer and scheme, with `w` the weights
+    channels, histogram, and range and energy of every output and every input channel.
+    Per layer and scheme, with `w` the weights
     and `q` what would be stored:
 
         sqnr = 10 log10(sum w^2 / sum (q - w)^2)   [dB]
@@ -115,7 +119,8 @@ class Weights:
                 f"weights/{layer.name}/{name}": array
                 for part in (work.histogram, work.channels)
                 for name, array in part.state().items()
-            },
+            }
+            | {f"weights/{layer.name}/{k}": v for k, v in work.sides().items()},
         )
 
 
@@ -151,6 +156,8 @@ class _Work:
 
     def __post_init__(self) -> None:
         self.histogram = Histogram(self.bins)
+        self._squares: list[Tensor] = []
+        self._inputs: Tensor | None = None
         self._signal = 0.0
         self._noise = [0.0] * len(self.schemes)
         self._cross = [0.0] * len(self.schemes)
@@ -196,6 +203,33 @@ class _Work:
             self.moments.add(block)
             self.histogram.add(block)
             self.channels.add(block, first)
+        matrix = group(chunk.float(), "channel", self.layer.channel_axes)
+        squared = matrix.square()
+        self._squares.append(squared.sum(1))
+        ends = torch.stack([matrix.amin(0), matrix.amax(0), squared.sum(0)])
+        if self._inputs is not None:
+            low, high, energy = self._inputs
+            ends[0] = torch.minimum(ends[0], low)
+            ends[1] = torch.maximum(ends[1], high)
+            ends[2] += energy
+        self._inputs = ends
+
+    def sides(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the energy of every output channel, and what enters from each input.
+
+        Returns:
+            `channel_squares` `[channels]`: sums of squares; `input_min`, `input_max`
+            and `input_squares` `[rest]`: the same and the range over the output
+            channels, for each weight of a channel.
+        """
+        assert self._inputs is not None
+        low, high, energy = self._inputs.cpu().numpy()
+        return {
+            "channel_squares": torch.cat(self._squares).cpu().numpy(),
+            "input_min": low,
+            "input_max": high,
+            "input_squares": energy,
+        }
 
     def _whole_tensor_params(self) -> dict[Scheme, QParams]:
         """Fit the schemes whose one scale spans all chunks."""

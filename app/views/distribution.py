@@ -57,6 +57,7 @@ class DistributionView(PlotPanel):
         context.runsChanged.connect(self._on_any)
         context.rowsAdded.connect(self._on_rows)
         self._selection.changed.connect(self._on_any)
+        context.channelChosen.connect(self._on_channel)
         context.assignmentChanged.connect(self._on_assignment)
         self.message.connect(context.message)
         self.invalidate("all")
@@ -382,6 +383,14 @@ class DistributionView(PlotPanel):
     def _on_click_channel(self, point: QPointF, _modifiers: object) -> None:
         channel = self.channels.channel_at(point.x())
         if channel >= 0 and self.channel_box.isEnabled():
+            self.channel_box.setValue(channel)
+        if channel >= 0 and self.source == WEIGHTS:
+            self._context.choose_channel(self._selection.current, channel)
+
+    @Slot(object)
+    def _on_channel(self, chosen: tuple[int, int]) -> None:
+        layer, channel = chosen
+        if layer == self._selection.current and self.source == WEIGHTS:
             self.channel_box.setValue(channel)
 
     def table(self) -> Table | None:

@@ -262,3 +262,17 @@ def test_every_kind_of_network(name: str) -> None:
     for layer in context.model.info.layers:
         assert rows[layer.name, "int4", "sqnr"] < rows[layer.name, "fp8_e4m3", "sqnr"]
     assert not [text for update in updates for text in update.warnings]
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,)])
+def test_energy_and_range_of_both_sides(axes, monkeypatch):
+    monkeypatch.setattr(weights_module, "_CHUNK", 64)
+    w = torch.randn(12, 20, generator=torch.Generator().manual_seed(0))
+    layer = Layer("a", "a", "linear", (12, 20), "float32", axes)
+    work = weights_module._Work(layer, w, (), "cpu", 64)
+    list(work.steps())
+    sides, rows = work.sides(), (w if axes == (0,) else w.t()).numpy()
+    np.testing.assert_allclose(sides["channel_squares"], (rows**2).sum(1), rtol=1e-5)
+    np.testing.assert_allclose(sides["input_squares"], (rows**2).sum(0), rtol=1e-5)
+    np.testing.assert_array_equal(sides["input_min"], rows.min(0))
+    np.testing.assert_array_equal(sides["input_max"], rows.max(0))
