@@ -47,8 +47,10 @@ def click(widget: QWidget, where: QPoint | None = None, *, held: str = "") -> No
 
 
 def click_row(table: QTableView, row: int, *, held: str = "") -> None:
-    """Click the name of a row."""
-    rect: QRect = table.visualRect(table.model().index(row, 0))
+    """Click the name of a row, scrolled into view."""
+    index = table.model().index(row, 0)
+    table.scrollTo(index)
+    rect: QRect = table.visualRect(index)
     click(table.viewport(), rect.center(), held=held)
 
 

@@ -199,12 +199,12 @@ class Journey:
         shown = sum("attention" in layer.name for layer in self.project.info.layers)
         yield lambda: len(model.order) == shown, LIMIT_S
         self.photograph("filtered")
-        press("ctrl+a", "BackSpace")
+        press("ctrl+a", "BackSpace", "Return")
         yield lambda: len(model.order) == LAYERS, LIMIT_S
+        yield self._pause(), LIMIT_S
 
     def _assign(self) -> Iterator[Step]:
         table = self.window.layers.table
-        press("b")
         click_row(table, 2)
         yield lambda: len(self.window.context.selection.layers) == 1, LIMIT_S
         click_row(table, 5, held="shift")
@@ -238,7 +238,7 @@ class Journey:
         click_button(dialog, "Search")
         yield self._no_dialog, LIMIT_S
         focus(self.window)
-        yield lambda: self.project.totals().average_bits <= 5.0, JOB_LIMIT_S
+        yield lambda: self.project.totals.average_bits <= 5.0, JOB_LIMIT_S
         yield self._is_idle, LIMIT_S
         held = [
             b for b, old in zip(self._bits(), self.assigned, strict=True) if old == 4
@@ -256,9 +256,9 @@ class Journey:
         press("ctrl+m")
         yield lambda: self.window.session.runner.is_busy, LIMIT_S
         yield self._is_idle, JOB_LIMIT_S
-        measured = self.project.measured()
+        measured = self.project.measured
         assert measured is not None
-        ratio = self.project.prediction().value / measured["value"]
+        ratio = self.project.prediction.value / measured["value"]
         assert 0.5 < ratio < 2.0, f"predicted / measured is {ratio:.2f}"
         self.window.desk.show("findings")
         yield self._pause(20), LIMIT_S
@@ -290,7 +290,7 @@ class Journey:
         yield from self._type_path(self.project_file)
         yield lambda: self.window.context.project is not None, LIMIT_S
         assert self._bits() == self.found
-        assert self.project.measured() is not None
+        assert self.project.measured is not None
         theme().set_mode("dark")
         yield self._pause(20), LIMIT_S
         self.photograph("reopened")
