@@ -7,6 +7,7 @@
 #   make peers      comparisons with other packages, in an environment of their own
 #   make examples   train the bundled examples again
 #   make lint       style and types only
+#   make journey    the whole job in a window under Xvfb, with real mouse and keys
 #   make screenshot the README's pictures, from the real encoder of the test extra
 
 PYTHON ?= $(or $(shell command -v python3.11 2>/dev/null),python3)
@@ -18,7 +19,7 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint 
 # build: make TORCH_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" run
 TORCH_FLAGS ?=
 
-.PHONY: run test lint bench peers examples screenshot clean
+.PHONY: run test lint bench peers examples screenshot journey clean
 .DEFAULT_GOAL := run
 
 $(VENV)/torch.stamp: constraints.txt
@@ -77,6 +78,13 @@ screenshot: $(VENV)/install.stamp
 	$(BIN)/quantscope evaluate build/minilm.qscope
 	$(BIN)/python -m app.render build/minilm.qscope resources/help/images/minilm.png --layer encoder.layer.1.intermediate.dense
 	$(BIN)/python -m app.render build/minilm.qscope resources/help/images/minilm-dark.png --layer encoder.layer.1.intermediate.dense --theme dark
+
+# The same job by hand: a real window, real mouse and key events. On Debian:
+#   apt-get install xvfb xdotool libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 \
+#                   libxcb-image0 libxcb-render-util0 libxkbcommon-x11-0
+journey: $(VENV)/install.stamp
+	rm -rf build/journey
+	xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python -m tests.journey build/journey
 
 clean:
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
