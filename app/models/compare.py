@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from app.widgets.format import DASH, integer, significant, size, with_error
 from quant_core.assignment import Assignment
+from quant_core.cost import stored_bits
 
 if TYPE_CHECKING:
     from analysis.project import Project
+    from quant_core.sites import Layer
 
 FLOAT = "float"
 BASELINE = "Baseline"
@@ -55,15 +57,19 @@ class Differences:
 
     Attributes:
         layers: `[rows]` layer indices, rising.
-        names: `[rows]`.
+        table: All layers of the model.
         left: The first assignment.
         right: The second.
     """
 
     layers: NDArray[np.int64]
-    names: tuple[str, ...]
+    table: tuple[Layer, ...]
     left: Side
     right: Side
+
+    def name(self, row: int) -> str:
+        """Return the name of the layer of a row."""
+        return self.table[int(self.layers[row])].name
 
     def scheme(self, side: Side, row: int) -> str:
         """Return the weight scheme of a row on one side."""
@@ -91,7 +97,7 @@ def differences(project: Project, left: Assignment, right: Assignment) -> Differ
     layers = left.diff(right)
     return Differences(
         layers,
-        tuple(project.info.layers[i].name for i in layers.tolist()),
+        project.info.layers,
         _side(project, left, layers),
         _side(project, right, layers),
     )
@@ -105,9 +111,9 @@ def _side(project: Project, assignment: Assignment, rows: NDArray[np.int64]) -> 
     for entry in np.unique(weight).tolist():
         here, scheme = weight == entry, assignment.palette[entry]
         if scheme is None:
-            sizes = assignment.weight_bits_in(None)[rows][here]
-            counts = [project.info.layers[i].parameters for i in rows[here].tolist()]
-            bits[here] = sizes / np.maximum(counts, 1)
+            types = [project.info.layers[i].dtype for i in rows[here].tolist()]
+            widths = {dtype: stored_bits(dtype) for dtype in set(types)}
+            bits[here] = [widths[dtype] for dtype in types]
             continue
         bits[here] = scheme.bits
         asked = ("predicted_error", scheme.key, "error", "weight")
@@ -123,6 +129,19 @@ def _side(project: Project, assignment: Assignment, rows: NDArray[np.int64]) -> 
         stderr,
         np.asarray(assignment.locked[rows]),
     )
+
+
+def stored_float(project: Project) -> Assignment:
+    """Return the assignment that keeps everything as stored and nothing locked.
+
+    Made from the present one, whose table of sizes takes longer than all the rest.
+    """
+    everything = np.arange(len(project.info.layers))
+    result = project.assignment.with_weight(everything, None)
+    result = result.with_input(everything, None).with_locked(everything, False)
+    for site in result.sites:
+        result = result.with_site(site, None)
+    return result.with_provenance()
 
 
 # -- totals ----------------------------------------------------------------------------

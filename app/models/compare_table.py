@@ -113,7 +113,7 @@ class DifferenceModel(QAbstractTableModel):
         left, right = found.left, found.right
         change = float(right.error[at] - left.error[at])
         return (
-            found.names[at],
+            found.name(at),
             found.scheme(left, at),
             found.scheme(right, at),
             _error(left, at),

@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.context import AppContext
-from app.models.compare import BASELINE, differences, totals
+from app.models.compare import BASELINE, differences, stored_float, totals
 from app.models.compare_table import NUMBERS, WIDTHS, DifferenceModel, TotalsModel
 from app.theme import theme
 from app.widgets.empty_state import EmptyState
@@ -173,8 +173,7 @@ class CompareView(QWidget):
         if name == PRESENT:
             return project.assignment
         if name == STORED:
-            info = project.info
-            return Assignment.float(info.layers, info.name, info.digest)
+            return stored_float(project)
         return project.assignments.get(name)
 
     def compare(self, left: str, right: str = PRESENT) -> None:

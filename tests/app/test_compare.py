@@ -10,7 +10,7 @@ from PySide6.QtCore import QItemSelectionModel, Qt
 from PySide6.QtGui import QGuiApplication
 
 from app.context import AppContext
-from app.models.compare import BASELINE, differences, totals
+from app.models.compare import BASELINE, differences, stored_float, totals
 from app.models.compare_table import DifferenceModel, TotalsModel
 from app.views.compare import PRESENT, STORED, CompareView
 from app.views.history import HistoryView
@@ -81,6 +81,18 @@ def test_only_changed_layers_are_listed(qapp):
     assert model.line(0)[:3] == ("layers.0.down", "float", "int2")
     assert model.line(0)[8].startswith("-")
     assert model.line(0)[5].startswith("+")
+
+
+def test_the_stored_float_has_nothing_left_of_the_present_one(qapp):
+    project = analysed(12)
+    project.set_weight([3], Scheme("int4"))
+    project.set_input([4], Scheme("int8", "tensor"))
+    project.set_locked([5], True)
+    site = project.assignment.with_site("a:softmax", Scheme("int8", "tensor"))
+    project.set_assignment(site)
+    plain = stored_float(project)
+    assert not len(plain.diff(stored(12)))
+    assert plain.digest == stored(12).digest
 
 
 def test_differences_within_the_error_are_grey(qapp):
