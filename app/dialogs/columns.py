@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Slot
+from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QDialog,
@@ -14,6 +15,9 @@ from PySide6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QVBoxLayout,
     QWidget,
 )
@@ -23,6 +27,28 @@ from app.theme import theme
 from app.widgets.explain import wrapped
 
 KEY_ROLE = int(Qt.ItemDataRole.UserRole)
+
+
+class TickDelegate(QStyledItemDelegate):
+    """Outlines the tick, which the style leaves unseen on a dark background."""
+
+    def paint(
+        self,
+        painter: QPainter,
+        option: QStyleOptionViewItem,
+        index: QModelIndex | QPersistentModelIndex,
+    ) -> None:
+        """Draw the item, and a frame around its tick."""
+        super().paint(painter, option, index)
+        item = QStyleOptionViewItem(option)
+        self.initStyleOption(item, index)
+        place = QStyle.SubElement.SE_ItemViewItemCheckIndicator
+        style = item.widget.style()
+        tick = style.subElementRect(place, item, item.widget)
+        painter.save()
+        painter.setPen(theme().pen("muted"))
+        painter.drawRect(tick.adjusted(0, 0, -1, -1))
+        painter.restore()
 
 
 class ColumnsDialog(QDialog):
@@ -47,6 +73,9 @@ class ColumnsDialog(QDialog):
         self.list.setAccessibleName("Columns from left to right")
         self.list.setDragDropMode(QAbstractItemView.DragDropMode.InternalMove)
         self.list.setAlternatingRowColors(True)
+        self._ticks = TickDelegate(self)
+        self.list.setItemDelegate(self._ticks)
+        self.list.setSpacing(theme().line(0.1))
         for column in columns:
             self.list.addItem(self._item(column, column.key in shown))
         self.list.setCurrentRow(0)
@@ -76,7 +105,7 @@ class ColumnsDialog(QDialog):
         layout.addWidget(note)
         layout.addLayout(middle, 1)
         layout.addWidget(buttons)
-        self.resize(theme().em(55), theme().line(26))
+        self.resize(theme().em(75), theme().line(30))
 
     @staticmethod
     def _item(column: Column, is_shown: bool) -> QListWidgetItem:
