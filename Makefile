@@ -49,6 +49,7 @@ test: lint
 
 bench: $(VENV)/install.stamp
 	$(BIN)/python -m tests.benchmarks.spine
+	$(BIN)/python -m tests.benchmarks.sensitivity
 
 examples: $(VENV)/install.stamp
 	$(BIN)/python -m resources.examples.train

@@ -30,7 +30,7 @@ from quant_core.projections import conv_patches
 from quant_core.sites import Layer
 from quant_core.tap import Listener, WeightUse
 
-_CHUNK_BYTES = 32 << 20
+_CHUNK_BYTES = 4 << 20
 
 View = tuple[int, tuple[int, ...], tuple[int, ...], bool]
 """Offset, shape and strides of the part of a parameter a use sees; rows are inputs."""
@@ -48,18 +48,16 @@ class Factors:
     rows: Tensor
     columns: Tensor
 
-    def chunks(self, other: Factors) -> list[slice]:
-        """Return ranges of samples whose Gram matrices fit the cache."""
-        samples, groups, positions, width = self.columns.shape
-        gram = groups * positions * other.columns.shape[2]
-        formed = groups * self.rows.shape[-1] * width if self.is_dense else 0
-        step = max(1, _CHUNK_BYTES // (4 * max(1, gram, formed)))
-        return [slice(i, i + step) for i in range(0, samples, step)]
-
     @property
     def is_dense(self) -> bool:
         """Whether rows are numbers, not indices."""
         return self.rows.is_floating_point()
+
+
+def _chunks(f: Factors, numbers: int) -> list[slice]:
+    """Return ranges of samples with so many numbers each that fit the cache."""
+    step = max(1, _CHUNK_BYTES // (4 * max(1, numbers)))
+    return [slice(i, i + step) for i in range(0, len(f.columns), step)]
 
 
 def square_norms(uses: Sequence[Factors]) -> Tensor:
@@ -80,18 +78,18 @@ def _square(f: Factors) -> Tensor:
     height = f.rows.shape[-1]
     if positions * (height + width) < height * width:
         return _inner(f, f)
-    return torch.cat(
-        [
-            (f.rows[part].transpose(-1, -2) @ f.columns[part]).square().sum((1, 2, 3))
-            for part in f.chunks(f)
-        ]
-    )
+    found = []
+    for part in _chunks(f, f.columns.shape[1] * height * width):
+        formed = f.rows[part].transpose(-1, -2) @ f.columns[part]
+        found.append(torch.linalg.vector_norm(formed.flatten(1), dim=1).square())
+    return torch.cat(found)
 
 
 def _inner(one: Factors, other: Factors) -> Tensor:
     """Return the inner product of two gradients of one parameter, `[N]`."""
     found = []
-    for part in one.chunks(other):
+    groups, positions = one.columns.shape[1:3]
+    for part in _chunks(one, groups * positions * other.columns.shape[2]):
         columns = one.columns[part] @ other.columns[part].transpose(-1, -2)
         a, b = one.rows[part], other.rows[part]
         if one.is_dense and other.is_dense:
@@ -141,9 +139,12 @@ def _conv_factors(
     if use.op.name.startswith("conv_transpose"):
         x, gradient = gradient, x
     kernel = use.weight.shape[2:]
-    patches = conv_patches(
-        x.float(), kernel, stride, padding, dilation, gradient.shape[2:]
-    )
+    if x.shape[2:] == gradient.shape[2:] and set(kernel) == {1} and not any(padding):
+        patches = x.float().flatten(2)  # pointwise: nothing to unfold
+    else:
+        patches = conv_patches(
+            x.float(), kernel, stride, padding, dilation, gradient.shape[2:]
+        )
     b = patches.reshape(len(x), groups, -1, patches.shape[-1])
     a = gradient.float().reshape(len(x), groups, -1, patches.shape[-1])
     return Factors(_positions(a, axis, samples), _positions(b, axis, samples))

@@ -1,0 +1,152 @@
+"""Cost of sensitivity measures, as ratios to one forward pass and to other packages.
+
+Run from the project's root: `python -m tests.benchmarks.sensitivity [--quick]`. Every
+row is one job; a forward pass is one no-grad pass over the same samples, timed in the
+same run around the job. PyHessian's row is there when it is installed (`make peers`
+makes an environment that has it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from analysis.data import load_data
+from analysis.data.batch import Batch, Data, call
+from analysis.load import load
+from analysis.measures.evaluating import evaluating
+from analysis.measures.hessian import Hessian
+from analysis.method import Measure
+from analysis.model import LoadedModel
+from tests.benchmarks.spine import context, drain, forward_of, minilm, ratio, topics
+
+SAMPLES = 32
+"""Texts for MiniLM; the small examples take all of their held-out data."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table.
+
+    Attributes:
+        title: What is done.
+        measure: The measure that does it.
+        target: Forward passes it may cost; None without a target.
+        labels: Whether it needs labels.
+    """
+
+    title: str
+    measure: Measure
+    target: float | None = None
+    labels: bool = False
+
+
+LINES = (
+    Line("Hessian trace (ggn), 1 probe", Hessian(probes=1), 6),
+    Line("Hessian trace (ggn), 4 probes", Hessian(probes=4)),
+    Line("exact Hessian, 1 probe", Hessian(operator="hessian", probes=1)),
+    Line(
+        "exact Hessian of labels, 1 probe",
+        Hessian(operator="hessian", loss="labels", probes=1),
+        labels=True,
+    ),
+)
+
+
+def pyhessian(model: LoadedModel, data: Data) -> Callable[[], object] | None:
+    """Return one probe of PyHessian for all layers together, None without it.
+
+    Without labels its criterion is the power of the output: the cost of a product
+    does not depend on the loss.
+    """
+    if importlib.util.find_spec("pyhessian") is None:
+        return None
+    from pyhessian import hessian
+
+    module, task = model.module, model.task
+    assert module is not None
+    assert task is not None
+    batches = list(data.batches(512))
+
+    class Called(torch.nn.Module):
+        """Takes a batch as PyHessian passes inputs."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = module
+
+        def forward(self, batch: Batch) -> torch.Tensor:
+            return task.output(call(self.network, batch), batch)
+
+    def criterion(output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if labels.shape == output.shape[:1]:
+            return F.cross_entropy(output, labels)
+        return output.square().sum(-1).mean()
+
+    def run() -> object:
+        found: list[object] = []
+        # Its products fail in fused attention kernels.
+        with evaluating(module), sdpa_kernel([SDPBackend.MATH]):
+            for parameter in module.parameters():
+                parameter.requires_grad_(parameter.dim() > 1)
+            for batch in batches:
+                labels = torch.zeros(0) if batch.labels is None else batch.labels
+                view = hessian(Called(), criterion, data=(batch, labels), cuda=False)
+                found.append(view.trace(maxIter=1))
+            for parameter in module.parameters():
+                parameter.grad = None
+        return found
+
+    return run
+
+
+def table(name: str, model: LoadedModel, data: Data, repeats: int) -> None:
+    """Print the rows of one model."""
+    forward = forward_of(model, data)
+    print(f"\n{name}, {len(data)} samples, {len(model.info.layers)} layers")
+    for line in LINES:
+        if line.labels and (data.labels is None or data.labels.dim() > 1):
+            continue
+
+        def job(line: Line = line) -> object:
+            return drain(line.measure.run(context(model, data, [])))
+
+        found = ratio(job, forward, repeats)
+        target = "" if line.target is None else f"   target <= {line.target:g}"
+        print(f"  {line.title:36} {found:8.2f} forward passes{target}", flush=True)
+    theirs = pyhessian(model, data)
+    if theirs is None:
+        print("  PyHessian is not installed: no comparison (make peers)")
+        return
+    found = ratio(theirs, forward, repeats)
+    print(f"  {'PyHessian, 1 probe, one number':36} {found:8.2f} forward passes")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one repetition")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    repeats = 1 if options.quick else 3
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, ", end="")
+    print(f"load {os.getloadavg()[0]:.1f} at the start")
+    for name in ("digits-cnn", "digits-vit", "pydoc-gpt"):
+        model = load(f"example:{name}")
+        table(name, model, load_data("example", model, samples=0), repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        model = load(minilm())
+        data = load_data(topics(folder), model, samples=SAMPLES)
+        table("MiniLM", model, data, repeats)
+
+
+if __name__ == "__main__":
+    main()
