@@ -4,6 +4,7 @@
 #   make run        the whole job on a bundled example (a window where there is one)
 #   make test       style, types, import contracts, tests
 #   make bench      ratios to one forward pass, beside the targets
+#   make bench-window  times of the window, beside what a person would not notice
 #   make peers      comparisons with other packages, in an environment of their own
 #   make examples   train the bundled examples again
 #   make lint       style and types only
@@ -19,7 +20,11 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint 
 # build: make TORCH_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" run
 TORCH_FLAGS ?=
 
+<<<<<<< HEAD
 .PHONY: run test lint bench peers examples screenshot journey clean
+=======
+.PHONY: run test lint bench bench-window peers examples screenshot clean
+>>>>>>> ff495dd (Time what a person waits for in the window, beside what they would not notice)
 .DEFAULT_GOAL := run
 
 $(VENV)/torch.stamp: constraints.txt
@@ -50,6 +55,9 @@ test: lint
 bench: $(VENV)/install.stamp
 	$(BIN)/python -m tests.benchmarks.spine
 	$(BIN)/python -m tests.benchmarks.sensitivity
+
+bench-window: $(VENV)/install.stamp
+	$(BIN)/python -m tests.benchmarks.window
 
 examples: $(VENV)/install.stamp
 	$(BIN)/python -m resources.examples.train
