@@ -43,6 +43,8 @@ class Described:
         unit: Of its numbers; "" without one, or when the task decides.
         help: Its docstring, without indentation.
         parameters: Name and explanation of each.
+        reconstruction: What was rebuilt where the source leaves it open; "" when
+            nothing was.
     """
 
     key: str
@@ -50,6 +52,7 @@ class Described:
     unit: str
     help: str
     parameters: tuple[tuple[str, str], ...]
+    reconstruction: str = ""
 
 
 @cache
@@ -93,6 +96,7 @@ def _of_class(node: ast.ClassDef) -> Described:
         texts.get("unit", ""),
         ast.get_docstring(node) or "",
         tuple(parameters),
+        texts.get("reconstruction", ""),
     )
 
 
@@ -104,6 +108,7 @@ def describe(method: type) -> Described:
         getattr(method, "unit", ""),
         inspect.cleandoc(method.__doc__ or ""),
         tuple((info.name, info.doc) for info in describe_params(method)),
+        getattr(method, "reconstruction", ""),
     )
 
 
@@ -184,6 +189,8 @@ def _method_page(method: Described) -> str:
     unit = explain_unit(method.unit) if method.unit else None
     if unit is not None:
         text += f"\n**Unit:** {as_markdown(method.unit)}. {as_markdown(unit.text())}\n"
+    if method.reconstruction:
+        text += f"\n**Reconstruction:** {as_markdown(method.reconstruction)}\n"
     if method.parameters:
         text += "\n## Parameters\n"
     for name, doc in method.parameters:

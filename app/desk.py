@@ -199,11 +199,17 @@ class Desk(QObject):
         if is_wide is None:
             is_wide = self._window.width() >= WIDE
         self._zones = {}
+        guests: list[tuple[Zone, QDockWidget]] = []
         for panel in self.panels.values():
             dock, zone = self.docks[panel.key], panel.place(layout).zone
             dock.setFloating(False)
             self._window.removeDockWidget(dock)
-            zone = zone if is_wide else _NARROW.get(zone, zone)
+            if is_wide or zone not in _NARROW:
+                self._zones.setdefault(zone, []).append(dock)
+            else:
+                guests.append((_NARROW[zone], dock))
+        # Behind those whose own zone it is: the first one comes to the front.
+        for zone, dock in guests:
             self._zones.setdefault(zone, []).append(dock)
         self._place(self._zones)
         for panel in self.panels.values():

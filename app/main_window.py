@@ -133,10 +133,10 @@ class MainWindow(QMainWindow):
                     "error_map", "Rounding error", self.error_map, Place("centre_below")
                 ),
                 Panel("trade_off", "Trade-off", self.trade_off, side, Place("centre")),
-                Panel("inspector", "Inspector", self.inspector, Place("right")),
+                Panel("inspector", "Inspector", self.inspector, Place("right"), aside),
                 Panel("compare", "Compare", self.compare, hidden, below),
                 Panel("history", "History", self.history, aside),
-                Panel("findings", "Findings", self.findings, Place("right")),
+                Panel("findings", "Findings", self.findings, Place("right"), aside),
                 Panel("jobs", "Jobs", self.jobs, Place("bottom", is_shown=False)),
                 Panel("log", "Log", self.log, Place("bottom", is_shown=False)),
                 Panel("help", "Help", self.help, aside),

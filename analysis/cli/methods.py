@@ -15,6 +15,7 @@ from analysis.cli.codes import DONE
 from analysis.cli.options import default_text, help_text
 from analysis.cli.terminal import Terminal, table
 from analysis.errors import AnalysisError
+from analysis.glossary import explain_parameter, explain_unit
 from analysis.method import ParamInfo, describe_params
 from quant_core.targets import Rule
 
@@ -87,19 +88,22 @@ def catalogue() -> dict[str, list[dict[str, object]]]:
 def describe(method: type) -> dict[str, object]:
     """Return key, title, unit, help and parameters of a method class."""
     text = inspect.cleandoc(method.__doc__ or "")
+    key: str = method.key  # type: ignore[attr-defined]
     return {
-        "key": method.key,  # type: ignore[attr-defined]
+        "key": key,
         "title": method.title,  # type: ignore[attr-defined]
         "unit": getattr(method, "unit", ""),
         "help": text,
         "reconstruction": getattr(method, "reconstruction", ""),
-        "parameters": [_parameter(info) for info in describe_params(method)],
+        "parameters": [_parameter(info, key) for info in describe_params(method)],
     }
 
 
-def _parameter(info: ParamInfo) -> dict[str, object]:
+def _parameter(info: ParamInfo, method: str) -> dict[str, object]:
+    entry = explain_parameter(info.name, method)
     return {
         "name": info.name,
+        "term": entry.term if entry else "",
         "type": getattr(info.type, "__name__", str(info.type)),
         "default": default_text(info),
         "unit": info.unit,
@@ -154,10 +158,13 @@ def _listing(entries: Iterable[dict[str, object]], *, full: bool) -> str:
         if entry.get("reconstruction"):
             note = f"reconstruction: {entry['reconstruction']}"
             lines += ["", textwrap.fill(note, 88)]
+        unit = explain_unit(str(entry.get("unit", "")))
+        if unit is not None:
+            lines.append("\n" + textwrap.fill(f"Unit {entry['unit']}: {unit.text()}"))
         parameters = entry.get("parameters")
         assert parameters is None or isinstance(parameters, list)
         for info in parameters or []:
-            lines.append(f"\n--{entry['key']}.{info['name']}")
+            lines.append(f"\n--{entry['key']}.{info['name']}  ({info['term']})")
             lines.append(textwrap.indent(textwrap.fill(info["help"], 76), "    "))
     return "\n".join(lines).rstrip()
 

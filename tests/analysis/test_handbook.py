@@ -16,6 +16,7 @@ from analysis.handbook import (
     topics,
 )
 from analysis.measures import NAMES, measures
+from analysis.search import SEARCHES
 
 
 def test_what_the_source_says_is_what_the_classes_say() -> None:
@@ -55,6 +56,14 @@ def test_pages_of_methods_explain_every_parameter() -> None:
         assert f"`--activations.{name}`" in text
         assert as_markdown(doc) in text
     assert "Unit:" in (page("measure:weights") or "")
+
+
+def test_what_was_rebuilt_is_said() -> None:
+    rebuilt = [search for search in SEARCHES if getattr(search, "reconstruction", "")]
+    assert rebuilt
+    for search in rebuilt:
+        assert "**Reconstruction:**" in (page(f"search:{search.key}") or "")
+    assert "Reconstruction" not in (page("search:exact") or "")
 
 
 def test_every_word_has_a_page_and_is_in_the_glossary() -> None:

@@ -79,6 +79,15 @@ def test_a_narrow_window_has_two(window, qtbot):
     assert d.geometry().right() < b.geometry().left()
 
 
+def test_in_a_narrow_window_guests_stand_behind_the_panels_of_a_zone(window, qtbot):
+    window.desk.open()
+    window.desk.arrange("assign")
+    f, b = window.desk.docks["f"], window.desk.docks["b"]
+    assert "b" in tabs(window, "f")
+    qtbot.waitUntil(lambda: not f.visibleRegion().isEmpty())
+    assert b.visibleRegion().isEmpty()
+
+
 def test_the_layouts_differ_and_reset_returns(window, qtbot):
     window.resize(1900, 1000)
     window.desk.open()

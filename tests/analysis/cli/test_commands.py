@@ -478,6 +478,12 @@ def test_methods_lists_every_family(
     assert code == 0
     assert set(told) == {"measures", "searches", "formats", "targets", "exporters"}
     assert "int4" in [entry["key"] for entry in told["formats"]]
+    parameter = told["measures"][0]["parameters"][0]
+    assert (parameter["name"], parameter["term"]) == ("bins", "Histogram bins")
+    assert main(["methods", "weights"]) == 0
+    said = capsys.readouterr().out
+    assert "--weights.bins  (Histogram bins)" in said
+    assert "Unit dB: Ten times the decimal logarithm" in said
     assert main(["methods", "predicted_error"]) == 0
     out = capsys.readouterr().out
     assert "--predicted_error.probes" in out
