@@ -131,6 +131,7 @@ class SearchDialog(QDialog):
         self._ok = buttons.addButton("&Search", QDialogButtonBox.ButtonRole.AcceptRole)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
+        self._buttons = buttons
         form = QFormLayout()
         rows: tuple[tuple[str, str, QWidget], ...] = (
             ("&Budget", "Budget", self._budget),
@@ -193,6 +194,11 @@ class SearchDialog(QDialog):
         old.hide()  # it is deleted only when the event loop runs
         old.deleteLater()
         self._own.addWidget(self._params)
+        # New controls come last in the tab order; the buttons belong behind them.
+        last = [self._method, *self._params.findChildren(QWidget)][-1]
+        for button in self._buttons.buttons():
+            self.setTabOrder(last, button)
+            last = button
         self._check()
 
     def _kept(self) -> dict[str, dict[str, Any]]:
