@@ -20,11 +20,7 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint 
 # build: make TORCH_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" run
 TORCH_FLAGS ?=
 
-<<<<<<< HEAD
-.PHONY: run test lint bench peers examples screenshot journey clean
-=======
-.PHONY: run test lint bench bench-window peers examples screenshot clean
->>>>>>> ff495dd (Time what a person waits for in the window, beside what they would not notice)
+.PHONY: run test lint bench bench-window peers examples screenshot journey clean
 .DEFAULT_GOAL := run
 
 $(VENV)/torch.stamp: constraints.txt
