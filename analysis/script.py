@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.messages import Analyze, DataRequest
+from analysis.search.problem import MEASURE
 from quant_core.scheme import Scheme, parse_scheme
 
 if TYPE_CHECKING:
@@ -134,6 +135,8 @@ def search_script(
     target: str = "any",
     method: str = "exact",
     params: Mapping[str, Any] | None = None,
+    objective: str = MEASURE,
+    inputs: bool = False,
 ) -> Script:
     """Return how to repeat a search; the result becomes the current assignment.
 
@@ -143,9 +146,13 @@ def search_script(
         target: The deployment target.
         method: Key of the search.
         params: Its parameters.
+        objective: What is minimised.
+        inputs: Whether the formats of input activations are chosen as well.
     """
     asked = [f"project, {budget!r}", f"method={method!r}"]
     asked += [f"params={_plain(params)!r}"] if params else []
+    asked += [f"objective={objective!r}"] if objective != MEASURE else []
+    asked += ["inputs=True"] if inputs else []
     lines = [
         "from analysis import Project, find_assignment",
         "",
@@ -158,6 +165,8 @@ def search_script(
     ]
     words = ["search", project, "--budget", budget, "--method", method]
     words += ["--target", target, *_param_options({method: params or {}})]
+    words += ["--objective", objective] if objective != MEASURE else []
+    words += ["--inputs"] if inputs else []
     return Script(_joined(lines), _shell(words))
 
 

@@ -166,6 +166,13 @@ COMMANDS: tuple[Command, ...] = (
         needs="layers",
     ),
     Command(
+        "copy_script",
+        "Copy last &job as script",
+        "&Edit",
+        "Copy the Python lines and the command line that repeat the last job.",
+        needs="project",
+    ),
+    Command(
         "select_all",
         "Select &all layers",
         "&Edit",

@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
 )
 
 from analysis.export import EXPORTERS
+from analysis.script import Script
 from analysis.version import tool_version
 from app.actions import COMMANDS, default_shortcuts, key_text
 from app.dialogs.analyse import AnalyseDialog, AnalysisRequest
@@ -123,6 +124,7 @@ class Asker:
         runs_model: bool,
         has_example: bool,
         first: AnalysisRequest | None = None,
+        script: Callable[[AnalysisRequest], Script | None] | None = None,
     ) -> AnalysisRequest | None:
         """Return what to analyse; the form begins with `first`."""
         dialog = AnalyseDialog(
@@ -130,15 +132,22 @@ class Asker:
             runs_model=runs_model,
             has_example=has_example,
             first=first,
+            script=script,
             parent=self._window,
         )
         return dialog.request() if self._accepted(dialog) else None
 
     def search(
-        self, target: str, locked: int, objectives: Sequence[str]
+        self,
+        target: str,
+        locked: int,
+        objectives: Sequence[str],
+        script: Callable[[SearchRequest], Script | None] | None = None,
     ) -> SearchRequest | None:
         """Return what to search for."""
-        dialog = SearchDialog(self._settings, target, locked, objectives, self._window)
+        dialog = SearchDialog(
+            self._settings, target, locked, objectives, script, self._window
+        )
         return dialog.request() if self._accepted(dialog) else None
 
     def _accepted(self, dialog: QDialog) -> bool:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PySide6.QtCore import QObject, Slot
+from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QApplication, QMessageBox
 
+from analysis.script import Script
 from analysis.search.objective import objectives_of
 from app.ask import Asker
 from app.dialogs.analyse import AnalysisRequest, summary
@@ -250,7 +252,9 @@ class Commander(QObject):
     def do_analyse(self) -> None:
         """Ask what to analyse and start."""
         session = self._session
-        request = self.ask.analysis(session.runs_model, session.has_example)
+        request = self.ask.analysis(
+            session.runs_model, session.has_example, script=session.scripts.of_analysis
+        )
         if request is not None:
             session.analyse(request)
 
@@ -266,11 +270,29 @@ class Commander(QObject):
             session.resume(info.id)
         elif act == "again":
             first = AnalysisRequest.of_run(info)
-            request = self.ask.analysis(session.runs_model, session.has_example, first)
+            request = self.ask.analysis(
+                session.runs_model,
+                session.has_example,
+                first,
+                session.scripts.of_analysis,
+            )
             if request is not None:
                 session.analyse(request)
+        elif act == "script":
+            self._copy_script(session.scripts.of_run(info.id))
         elif act == "delete" and self.ask.delete_run(summary([info.measure])):
             session.delete_run(info.id)
+
+    def do_copy_script(self) -> None:
+        """Copy the last job as a script."""
+        self._copy_script(self._session.scripts.last)
+
+    def _copy_script(self, script: Script | None) -> None:
+        if script is None:
+            self._context.message.emit("No job to copy yet: run an analysis first.")
+            return
+        QGuiApplication.clipboard().setText(script.text)
+        self._context.message.emit("Copied as Python lines and as a command line.")
 
     def do_search(self) -> None:
         """Ask for a budget and search."""
@@ -278,7 +300,9 @@ class Commander(QObject):
         if project is None:
             return
         locked = int(project.assignment.locked.sum())
-        request = self.ask.search(project.target, locked, objectives_of(project))
+        objectives = objectives_of(project)
+        script = self._session.scripts.of_search
+        request = self.ask.search(project.target, locked, objectives, script)
         if request is not None:
             self._session.search(request)
 

@@ -45,6 +45,7 @@ from app.guard import Guard
 from app.jobs import JobRunner
 from app.recovery import Lost
 from app.remedies import ModelJob, remedied, remedies
+from app.scripts import Scripts, analysis_job
 from app.settings import Settings
 from app.widgets.format import count
 from quant_core.assignment import Assignment
@@ -78,6 +79,7 @@ class Session(QObject):
         super().__init__(parent)
         self.settings = settings
         self.context = AppContext(self)
+        self.scripts = Scripts(self.context)
         self.runner = runner or JobRunner(parent=self)
         self._source = ""
         self._can_run: dict[str, bool] = {}
@@ -280,6 +282,7 @@ class Session(QObject):
             return
         with self._telling():
             export(project, project.assignment, key, path, overwrite=True)
+            self.scripts.note(self.scripts.of_export(key, path))
             self.context.message.emit(f"Wrote {path}.")
 
     def report(self, path: Path) -> None:
@@ -289,25 +292,14 @@ class Session(QObject):
             return
         with self._telling():
             write_report(project, path, overwrite=True)
+            self.scripts.note(self.scripts.of_report(path))
             self.context.message.emit(f"Wrote {path}.")
 
     # -- jobs ------------------------------------------------------------------
 
     def analyse(self, request: AnalysisRequest) -> None:
         """Run measures."""
-        data = None
-        if request.data:
-            data = DataRequest(
-                request.data, request.samples, request.seed, request.max_length
-            )
-        job = Analyze(
-            measures=request.measures,
-            schemes=request.schemes,
-            input_schemes=request.input_schemes,
-            data=data,
-            seed=request.seed,
-            earlier=self._unfinished(),
-        )
+        job = replace(analysis_job(request), earlier=self._unfinished())
         self._start(job, "Analysis")
 
     def _unfinished(self) -> dict[str, Earlier]:
@@ -381,6 +373,7 @@ class Session(QObject):
             self._search = request, setup, table
             job = Search(request.method, table, request.budget, request.params)
             self._start(job, "Search")
+            self.scripts.note(self.scripts.of_search(request))
 
     def _start(self, job: Job, title: str) -> None:
         project = self.context.project
@@ -394,6 +387,7 @@ class Session(QObject):
                     hint="Save it under another name first.",
                 )
             source = None if isinstance(job, Search) else project.info.source
+            self.scripts.note(self.scripts.of_job(job))
             self._job, self._failed = job, None
             self.runner.start(job, title, source)
 

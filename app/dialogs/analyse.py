@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,11 @@ from PySide6.QtWidgets import (
 from analysis.measures import DEFAULT
 from analysis.messages import FORMATS, DataRequest
 from analysis.runs import RunInfo
+from analysis.script import Script
 from app.help_topics import explain_control, set_topic
 from app.settings import Settings
 from app.theme import theme
+from app.widgets.script_button import ScriptButton
 from app.widgets.tick_box import TickBox
 from quant_core.errors import QuantError
 from quant_core.scheme import Scheme, parse_scheme
@@ -174,6 +176,8 @@ class AnalyseDialog(QDialog):
             statistics are offered.
         has_example: Whether the model comes with data of its own.
         first: What the form says at first; None for the last request.
+        script: Returns the script of a request, for *Copy as script*; None to offer
+            none.
         parent: Owner.
     """
 
@@ -184,6 +188,7 @@ class AnalyseDialog(QDialog):
         runs_model: bool = True,
         has_example: bool = True,
         first: AnalysisRequest | None = None,
+        script: Callable[[AnalysisRequest], Script | None] | None = None,
         parent: QWidget | None = None,
     ) -> None:
         """Fill the form with the last request."""
@@ -220,6 +225,12 @@ class AnalyseDialog(QDialog):
         self._run = self._buttons.addButton(
             "&Run", QDialogButtonBox.ButtonRole.AcceptRole
         )
+        self._script = ScriptButton(
+            lambda: script(self.request()) if script is not None else None
+        )
+        self._buttons.addButton(self._script, QDialogButtonBox.ButtonRole.ActionRole)
+        # Not before: a button box shows what it is given.
+        self._script.setVisible(script is not None)
         self._buttons.accepted.connect(self.accept)
         self._buttons.rejected.connect(self.reject)
         self._arrange()
@@ -359,6 +370,7 @@ class AnalyseDialog(QDialog):
         self._note.setText(note)
         self._note.setStyleSheet(f"color: {getattr(theme().colours, role)}")
         self._run.setEnabled(not mistake)
+        self._script.renew(not mistake)
 
     @Slot()
     def _on_browse(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from analysis.script import Script
 from analysis.search import SEARCHES, method_of
 from analysis.search.budget import Budget
 from analysis.search.objective import Objective
@@ -29,6 +30,7 @@ from app.theme import theme
 from app.widgets.explain import wrapped
 from app.widgets.format import count
 from app.widgets.params_form import ParamsForm
+from app.widgets.script_button import ScriptButton
 from app.widgets.tick_box import TickBox
 from quant_core.errors import QuantError
 from quant_core.targets import TARGETS
@@ -76,6 +78,8 @@ class SearchDialog(QDialog):
         target: The present deployment target.
         locked: How many layers are locked; they keep their formats.
         objectives: What can be minimised; more can be typed.
+        script: Returns the script of a request, for *Copy as script*; None to offer
+            none.
         parent: Owner.
     """
 
@@ -85,6 +89,7 @@ class SearchDialog(QDialog):
         target: str,
         locked: int = 0,
         objectives: Sequence[str] = (MEASURE,),
+        script: Callable[[SearchRequest], Script | None] | None = None,
         parent: QWidget | None = None,
     ) -> None:
         """Fill the form."""
@@ -116,7 +121,10 @@ class SearchDialog(QDialog):
         )
         if locked:
             self._explained += f" {count(locked, 'locked layer')} will be kept."
-        self._arrange()
+        self._script = ScriptButton(
+            lambda: script(self.request()) if script is not None else None
+        )
+        self._arrange(has_script=script is not None)
         self._budget.currentTextChanged.connect(self._check)
         self._objective.currentTextChanged.connect(self._check)
         self._method.currentIndexChanged.connect(self._on_method)
@@ -126,9 +134,12 @@ class SearchDialog(QDialog):
         if isinstance(line, QLineEdit):
             line.selectAll()
 
-    def _arrange(self) -> None:
+    def _arrange(self, *, has_script: bool) -> None:
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel, self)
         self._ok = buttons.addButton("&Search", QDialogButtonBox.ButtonRole.AcceptRole)
+        buttons.addButton(self._script, QDialogButtonBox.ButtonRole.ActionRole)
+        # Not before: a button box shows what it is given.
+        self._script.setVisible(has_script)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
         self._buttons = buttons
@@ -215,6 +226,7 @@ class SearchDialog(QDialog):
             f"color: {colours.danger if mistake else colours.muted}"
         )
         self._ok.setEnabled(not mistake)
+        self._script.renew(not mistake)
 
     def accept(self) -> None:
         """Remember the budget, the search and its parameters."""

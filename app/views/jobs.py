@@ -45,6 +45,7 @@ RESUMABLE = ("cancelled", "failed", "interrupted")
 ACTIONS = (
     ("resume", "&Go on", "Finish a run that was cancelled or interrupted."),
     ("again", "&Run again…", "Repeat the run, with changes if you like."),
+    ("script", "&Copy as script", "Copy the Python and the command line of the run."),
     ("delete", "D&elete run…", "Delete the run with all its results."),
 )
 STATUS_COLOURS = {"complete": "good", "failed": "danger", "running": "accent"}
@@ -97,7 +98,8 @@ class JobsView(QWidget):
     """The job at work above, the finished runs below.
 
     Signals:
-        actionRequested: "resume", "again" or "delete", and the number of a run.
+        actionRequested: "resume", "again", "script" or "delete", and the number of
+            a run.
     """
 
     actionRequested = Signal(object, object)  # noqa: N815 - Qt signal naming
@@ -180,6 +182,7 @@ class JobsView(QWidget):
         can_resume = run is not None and run.status in RESUMABLE
         self._actions["resume"].setEnabled(can_resume and not is_busy)
         self._actions["again"].setEnabled(run is not None and not is_busy)
+        self._actions["script"].setEnabled(run is not None)
         self._actions["delete"].setEnabled(run is not None and not is_busy)
 
     @Slot()

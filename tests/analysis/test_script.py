@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -142,6 +143,25 @@ def test_a_search_is_repeated(way: Way, path: Path) -> None:
     with Project.open(path) as project:
         assert project.assignment.digest == expected.digest
         assert project.assignment.weight.any()
+
+
+@pytest.mark.parametrize("way", [by_python, by_command])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "front", "objective": "predicted_error,weights.sqnr*0.1"},
+        {"inputs": True},
+    ],
+    ids=["objective", "inputs"],
+)
+def test_a_search_with_choices_is_repeated(
+    way: Way, options: dict[str, Any], path: Path
+) -> None:
+    with Project.open(path) as project:
+        expected = search(project, "bits<=5", **options)
+    way(search_script(str(path), "bits<=5", **options))
+    with Project.open(path) as project:
+        assert project.assignment.digest == expected.digest
 
 
 @pytest.mark.parametrize("way", [by_python, by_command])
