@@ -20,12 +20,12 @@ from PySide6.QtWidgets import (
 )
 
 from analysis.export import EXPORTERS
-from analysis.script import Script
 from analysis.version import tool_version
 from app.actions import COMMANDS, default_shortcuts, key_text
 from app.dialogs.analyse import AnalyseDialog, AnalysisRequest
 from app.dialogs.search import SearchDialog, SearchRequest
 from app.dialogs.settings import SettingsDialog
+from app.scripts import Scripts
 from app.settings import Preferences, Settings
 from app.theme import theme
 from app.views.start import EXAMPLES
@@ -44,9 +44,11 @@ class Asker:
         self,
         window: QWidget,
         settings: Settings,
+        scripts: Scripts,
         explain: Callable[[], None] = lambda: None,
     ) -> None:
-        """Keep the window the dialogs belong to, and what F1 does in them."""
+        """Keep the window, what writes scripts, and what F1 does in the dialogs."""
+        self._scripts = scripts
         self._window = window
         self._settings = settings
         self._explain = explain
@@ -124,7 +126,6 @@ class Asker:
         runs_model: bool,
         has_example: bool,
         first: AnalysisRequest | None = None,
-        script: Callable[[AnalysisRequest], Script | None] | None = None,
     ) -> AnalysisRequest | None:
         """Return what to analyse; the form begins with `first`."""
         dialog = AnalyseDialog(
@@ -132,7 +133,7 @@ class Asker:
             runs_model=runs_model,
             has_example=has_example,
             first=first,
-            script=script,
+            script=self._scripts.of_analysis,
             parent=self._window,
         )
         return dialog.request() if self._accepted(dialog) else None
@@ -142,11 +143,15 @@ class Asker:
         target: str,
         locked: int,
         objectives: Sequence[str],
-        script: Callable[[SearchRequest], Script | None] | None = None,
     ) -> SearchRequest | None:
         """Return what to search for."""
         dialog = SearchDialog(
-            self._settings, target, locked, objectives, script, self._window
+            self._settings,
+            target,
+            locked,
+            objectives,
+            self._scripts.of_search,
+            self._window,
         )
         return dialog.request() if self._accepted(dialog) else None
 

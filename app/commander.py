@@ -37,7 +37,7 @@ class Commander(QObject):
         self._settings = window.settings
         self._session = window.session
         self._context = window.context
-        self.ask = Asker(window, window.settings, self.do_help)
+        self.ask = Asker(window, window.settings, window.session.scripts, self.do_help)
         self.palettes = Palettes(window)
 
     @Slot(object)
@@ -252,9 +252,7 @@ class Commander(QObject):
     def do_analyse(self) -> None:
         """Ask what to analyse and start."""
         session = self._session
-        request = self.ask.analysis(
-            session.runs_model, session.has_example, script=session.scripts.of_analysis
-        )
+        request = self.ask.analysis(session.runs_model, session.has_example)
         if request is not None:
             session.analyse(request)
 
@@ -270,12 +268,7 @@ class Commander(QObject):
             session.resume(info.id)
         elif act == "again":
             first = AnalysisRequest.of_run(info)
-            request = self.ask.analysis(
-                session.runs_model,
-                session.has_example,
-                first,
-                session.scripts.of_analysis,
-            )
+            request = self.ask.analysis(session.runs_model, session.has_example, first)
             if request is not None:
                 session.analyse(request)
         elif act == "script":
@@ -300,9 +293,7 @@ class Commander(QObject):
         if project is None:
             return
         locked = int(project.assignment.locked.sum())
-        objectives = objectives_of(project)
-        script = self._session.scripts.of_search
-        request = self.ask.search(project.target, locked, objectives, script)
+        request = self.ask.search(project.target, locked, objectives_of(project))
         if request is not None:
             self._session.search(request)
 
