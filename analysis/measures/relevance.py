@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -42,7 +43,8 @@ from quant_core.relevance import (
 from quant_core.relevance.gradients import GradientPass
 from quant_core.tap import Call, Listener, Tap
 
-_MAX_BATCH = 64
+_MAX_BATCH = 256
+_KEEP_SECONDS = 1.0  # between two partial results
 _GRAPH_BYTES = 1 << 30
 _NAMED = 5
 
@@ -167,6 +169,7 @@ class _Run:
         done = self._resume()
         yield Update(done, total, "looking for the samples in every op")
         size, rows_per_sample = self._batching()
+        shown = 0.0
         for batch in self.data.slice(done, len(self.data)).batches(size):
             batch = batch.to(self.context.device)
             first = done if rows_per_sample else done // size
@@ -174,12 +177,16 @@ class _Run:
             done += batch.size
             last = done >= len(self.data)
             warnings = self._warnings() if last else ()
+            show = len(self.scores) and (
+                last or time.monotonic() - shown > _KEEP_SECONDS
+            )
+            shown = time.monotonic() if show else shown
             yield Update(
                 float(done),
                 total,
                 f"samples {done} of {len(self.data)}",
-                self._rows(),
-                self._arrays(done) if self.scores.rows else {},
+                self._rows() if show else (),
+                self._arrays(done) if show else {},
                 warnings,
                 done - self.dropped,
             )
@@ -238,7 +245,7 @@ class _Run:
             self.dropped += int((~good).sum())
             self.dropped_at = self.dropped_at or first_broken_site(self.tap, batch)
         kept = good if samples == batch.size else np.array([bool(good.all())])
-        self.scores.merge(found.scores(self.context.first_sample + first, kept))
+        found.add_to(self.scores, self.context.first_sample + first, kept)
 
     def _gradients(self, batch: Batch) -> dict[int, Tensor]:
         """Return the gradient of what is explained at every op that is scored."""
@@ -298,7 +305,7 @@ class _Run:
         return arrays
 
     def _warnings(self) -> tuple[str, ...]:
-        if not self.scores.rows:
+        if not len(self.scores):
             raise no_finite_sample(self.dropped_at)
         found = [left_out(self.dropped, self.dropped_at)] if self.dropped else []
         scored = set(self.scores.targets) | self.used

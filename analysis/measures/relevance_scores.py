@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from analysis.measures.probing import ONE_ROW, SampleAxis, split_samples
 from analysis.method import Row
 from quant_core.relevance import Passage
 from quant_core.tap import Call
+
+Part = Literal["weight", "output"]
 
 QUANTITIES = ("positive", "absolute", "share", "absorbed", "gradient")
 """Mean of max(0, R), mean of |R|, sum of R, sum taken up, mean of max(0, gradient R);
@@ -29,9 +31,12 @@ _ATTENTION = frozenset(("matmul", "softmax"))
 class _Tally:
     """Sums over all uses of one target in one batch."""
 
-    sums: NDArray[np.float64]
+    sums: Tensor
     elements: int = 0
     uses: int = 0
+
+
+Table = NDArray[np.float64]
 
 
 @dataclass
@@ -40,32 +45,48 @@ class RelevanceScores:
 
     Attributes:
         targets: Layers and sites, in order of first sight, with how they are filed.
-        rows: Per sample its index and, by target, the five numbers.
     """
 
-    targets: dict[str, Literal["weight", "output"]] = field(default_factory=dict)
-    rows: dict[int, dict[str, NDArray[np.float64]]] = field(default_factory=dict)
+    targets: dict[str, Part] = field(default_factory=dict)
+    _blocks: list[tuple[NDArray[np.int64], Table]] = field(default_factory=list)
+
+    def add(
+        self, targets: Mapping[str, Part], samples: NDArray[np.int64], table: Table
+    ) -> None:
+        """Take in some samples.
+
+        Args:
+            targets: What was scored.
+            samples: Indices of the samples `[N]`.
+            table: Scores `[N, targets, 5]`.
+        """
+        self.targets = {**self.targets, **targets}
+        places = {target: column for column, target in enumerate(self.targets)}
+        block = np.zeros((len(samples), len(self.targets), _SUMS))
+        block[:, [places[target] for target in targets]] = table
+        self._blocks.append((samples, block))
 
     def merge(self, other: RelevanceScores) -> None:
         """Take in the samples of another shard."""
-        self.targets |= other.targets
-        self.rows |= other.rows
+        self.add(other.targets, *other.table())
 
-    @property
-    def samples(self) -> NDArray[np.int64]:
-        """Indices of the samples, in order."""
-        return np.array(sorted(self.rows), np.int64)
+    def table(self) -> tuple[NDArray[np.int64], Table]:
+        """Return samples `[N]` in order and scores `[N, targets, 5]`, 0 where none."""
+        width = len(self.targets)
+        if not self._blocks:
+            return np.zeros(0, np.int64), np.zeros((0, width, _SUMS))
+        samples = np.concatenate([samples for samples, _ in self._blocks])
+        table = np.concatenate(
+            [
+                np.pad(block, ((0, 0), (0, width - block.shape[1]), (0, 0)))
+                for _, block in self._blocks
+            ]
+        )
+        samples, order = np.unique(samples, return_index=True)
+        return samples, table[order]
 
-    def table(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return samples `[N]` and scores `[N, targets, 5]`, 0 where none came."""
-        samples = self.samples
-        table = np.zeros((len(samples), len(self.targets), _SUMS))
-        for row, sample in enumerate(samples.tolist()):
-            found = self.rows[sample]
-            for column, target in enumerate(self.targets):
-                if target in found:
-                    table[row, column] = found[target]
-        return samples, table
+    def __len__(self) -> int:
+        return sum(len(samples) for samples, _ in self._blocks)
 
     def result(self, gradients: bool) -> tuple[Row, ...]:
         """Return mean and standard error over samples of every score."""
@@ -90,7 +111,7 @@ class RelevanceScores:
             for number, quantity in enumerate(shown)
         )
 
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
+    def arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything, to be kept: shards and resumed runs start from it."""
         samples, table = self.table()
         return {
@@ -101,18 +122,16 @@ class RelevanceScores:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[np.generic]]) -> RelevanceScores:
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> RelevanceScores:
         """Return the scores that `arrays` kept."""
-        scores = cls()
-        for target, part in zip(
-            arrays["relevance/targets"], arrays["relevance/parts"], strict=True
-        ):
-            scores.targets[str(target)] = "weight" if part == "weight" else "output"
-        table = np.asarray(arrays["relevance/scores"], np.float64)
-        for row, sample in enumerate(arrays["relevance/sample"].tolist()):
-            scores.rows[int(sample)] = dict(
-                zip(scores.targets, table[row], strict=True)
+        targets: dict[str, Part] = {
+            str(target): "weight" if part == "weight" else "output"
+            for target, part in zip(
+                arrays["relevance/targets"], arrays["relevance/parts"], strict=True
             )
+        }
+        scores = cls()
+        scores.add(targets, arrays["relevance/sample"], arrays["relevance/scores"])
         return scores
 
 
@@ -136,7 +155,7 @@ class BatchScores:
         self._samples, self._size = samples, size
         self._axes, self._gradients = axes, gradients
         self._tallies: dict[str, _Tally] = {}
-        self.parts: dict[str, Literal["weight", "output"]] = {}
+        self._parts: dict[str, Part] = {}
 
     def see(self, passage: Passage) -> None:
         """Take in relevance at one op."""
@@ -145,7 +164,7 @@ class BatchScores:
             return
         n = self._samples
         r = split_samples(relevance, self._axis(call), n, 0)
-        sums = torch.zeros(_SUMS, n, dtype=torch.float64)
+        sums = torch.zeros(_SUMS, n, dtype=torch.float64, device=r.device)
         sums[0] = r.clamp(min=0).sum(1)
         sums[1] = r.abs().sum(1)
         sums[2] = r.sum(1, dtype=torch.float64)
@@ -154,10 +173,9 @@ class BatchScores:
         if gradient is not None:
             weighted = (gradient.reshape(relevance.shape) * relevance).clamp(min=0)
             sums[4] = split_samples(weighted, self._axis(call), n, 0).sum(1)
-        part: Literal["weight", "output"] = "output" if call.layer is None else "weight"
-        self.parts.setdefault(call.target, part)
-        tally = self._tallies.setdefault(call.target, _Tally(np.zeros((n, _SUMS))))
-        tally.sums += sums.T.cpu().numpy()
+        self._parts.setdefault(call.target, "weight" if call.layer else "output")
+        tally = self._tallies.setdefault(call.target, _Tally(torch.zeros_like(sums)))
+        tally.sums += sums
         tally.elements += r.shape[1]
         tally.uses += 1
 
@@ -178,28 +196,23 @@ class BatchScores:
             axis = self._axis(passage.call)
             if n > 1 and (x.dim() <= axis.axis or x.shape[axis.axis] % n):
                 return whole
-            found += split_samples(x, axis, n, 0).sum(1, dtype=torch.float64).cpu()
+            found += split_samples(x, axis, n, 0).sum(1, dtype=torch.float64)
         return found
 
-    def scores(self, first: int, good: NDArray[np.bool_]) -> RelevanceScores:
-        """Return the scores of the good samples, the first of them number `first`."""
-        found = RelevanceScores(dict(reversed(self.parts.items())))
-        for sample in range(self._samples):
-            if not good[sample]:
-                continue
-            found.rows[first + sample] = {
-                target: self._scaled(tally, sample)
-                for target, tally in self._tallies.items()
-            }
-        return found
-
-    def _scaled(self, tally: _Tally, sample: int) -> NDArray[np.float64]:
-        """Return means over elements and totals per use, per sample."""
-        per_sample = self._size / self._samples
-        elements, uses = max(tally.elements, 1), max(tally.uses, 1)
-        scale = [1 / elements, 1 / elements, 1 / uses / per_sample]
-        scale += [1 / uses / per_sample, 1 / elements]
-        return np.asarray(tally.sums[sample] * np.array(scale))
+    def add_to(
+        self, scores: RelevanceScores, first: int, good: NDArray[np.bool_]
+    ) -> None:
+        """Add the scores of the good samples, the first of all being number `first`."""
+        # Seen on the way back: in order of the network they read the other way.
+        targets = dict(reversed(self._parts.items()))
+        table = np.zeros((self._samples, len(targets), _SUMS))
+        for column, target in enumerate(targets):
+            tally = self._tallies[target]
+            mean, total = 1 / tally.elements, self._samples / self._size / tally.uses
+            scale = np.array([mean, mean, total, total, mean])
+            table[:, column] = tally.sums.T.cpu().numpy() * scale
+        samples = first + np.flatnonzero(good)
+        scores.add(targets, samples, table[good])
 
 
 def is_scored(call: Call) -> bool:

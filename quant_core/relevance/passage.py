@@ -99,8 +99,9 @@ class RelevancePass(Listener):
 
     def call(self, call: Call) -> Any:
         """See `Listener.call`."""
-        if writes_in_place(call.func, call.args, call.kwargs) or "out" in call.kwargs:
-            return self._written(call)
+        target = _written_to(call)
+        if target is not None:
+            return self._written(call, target)
         carriers = carrying(call)
         if call.layer is not None:
             self.used.add(call.layer.name)
@@ -156,11 +157,8 @@ class RelevancePass(Listener):
 
         return step(result.detach().clone(), [rows], propagate)
 
-    def _written(self, call: Call) -> Any:
+    def _written(self, call: Call, target: Tensor) -> Any:
         """Make a call that writes into a tensor: compute beside it, then copy."""
-        target = call.kwargs.get("out", call.args[0] if call.args else None)
-        if not isinstance(target, Tensor):
-            return call.run()
         if not carrying(call) or call.name in _PLACING:
             self.keeper.before_write(target)
             return call.run()
@@ -202,6 +200,14 @@ _PLACING = frozenset(
     "setitem copy fill zero masked_fill index_fill index_copy masked_scatter".split()
 )
 """Writes that put values somewhere and compute nothing."""
+
+
+def _written_to(call: Call) -> Tensor | None:
+    """Return the tensor that a call overwrites, if it does."""
+    target = call.kwargs.get("out")
+    if target is None and writes_in_place(call.func, call.args, call.kwargs):
+        target = call.args[0] if call.args else call.kwargs.get("input")
+    return target if isinstance(target, Tensor) else None
 
 
 def _out_of_place(call: Call) -> Call:

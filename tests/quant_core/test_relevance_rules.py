@@ -295,12 +295,14 @@ class NormByHand(nn.Module):
         if self.kind == "power":
             return self.gain * x * (x.pow(2).mean(-1, keepdim=True) + 1e-5).pow(-0.5)
         if self.kind == "length":
+            return F.normalize(x, dim=-1)
+        if self.kind == "own length":
             return self.gain * x / x.norm(dim=-1, keepdim=True).clamp(min=1e-6)
         centred = x - x.mean(-1, keepdim=True)
         return centred / (x.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
 
 
-@pytest.mark.parametrize("kind", ["rms", "power", "length"])
+@pytest.mark.parametrize("kind", ["rms", "power", "length", "own length"])
 def test_norms_by_hand_pass_relevance_unchanged(kind: str) -> None:
     x, start = torch.randn(2, 5).double(), torch.randn(2, 5).double()
     network = NormByHand(kind).double()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.data.batch import Data
 from analysis.errors import AnalysisError
+from analysis.measures import relevance
 from analysis.measures.context import MeasureContext
 from analysis.measures.relevance import Relevance
 from analysis.measures.relevance_scores import QUANTITIES, RelevanceScores
@@ -97,20 +98,20 @@ def test_a_batch_gives_what_single_samples_give(name: str, rules: str) -> None:
         update = last_of(measure, one)
         alone.merge(RelevanceScores.from_arrays(update.arrays))
     joined = RelevanceScores.from_arrays(together.arrays)
-    assert joined.samples.tolist() == [0, 1, 2, 3]
-    assert set(joined.targets) == set(alone.targets)
-    for sample, scores in alone.rows.items():
-        for target, values in scores.items():
-            # Relevance divides by sums that may be near 0: rounding is magnified.
-            loose = 0.3 if name == "bf16" else 2e-2
-            scale = np.abs(values).max()
-            np.testing.assert_allclose(
-                joined.rows[sample][target], values, rtol=loose, atol=loose * scale
-            )
+    assert joined.targets == alone.targets
+    (samples, found), (_, truth) = joined.table(), alone.table()
+    assert samples.tolist() == [0, 1, 2, 3]
+    # Relevance divides by sums that may be near 0: rounding is magnified.
+    loose = 0.3 if name == "bf16" else 2e-2
+    scale = np.abs(truth).max(2, keepdims=True)
+    assert (np.abs(found - truth) <= loose * (np.abs(truth) + scale)).all()
 
 
-def test_a_run_that_is_resumed_ends_as_if_never_interrupted() -> None:
+def test_a_run_that_is_resumed_ends_as_if_never_interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ctx = context("vit", batch_size=5)
+    monkeypatch.setattr(relevance, "_KEEP_SECONDS", -1.0)
     updates = list(Relevance(maps=9).run(ctx))
     assert [u.done for u in updates] == [0, 5, 10, 15, 16]
     begun = updates[2]
@@ -203,16 +204,14 @@ def test_the_norm_shares_by_squares() -> None:
 
 def test_samples_that_are_not_finite_are_left_out() -> None:
     ctx = context("dict_output")
-    clean = RelevanceScores.from_arrays(last_of(Relevance(), ctx).arrays)
+    _, clean = RelevanceScores.from_arrays(last_of(Relevance(), ctx).arrays).table()
     assert ctx.data is not None
     ctx.data.kwargs["features"][3] = float("nan")
     last = last_of(Relevance(), ctx)
-    found = RelevanceScores.from_arrays(last.arrays)
-    assert found.samples.tolist() == [n for n in range(16) if n != 3]
+    samples, found = RelevanceScores.from_arrays(last.arrays).table()
+    assert samples.tolist() == [n for n in range(16) if n != 3]
     assert "1 sample meets NaN" in last.warnings[0]
-    for sample, scores in found.rows.items():
-        for target, values in scores.items():
-            np.testing.assert_allclose(values, clean.rows[sample][target], rtol=1e-4)
+    np.testing.assert_allclose(found, clean[samples], rtol=1e-4, atol=1e-7)
     ctx.data.kwargs["features"][:] = float("nan")
     with pytest.raises(AnalysisError, match="NaN or infinity for every sample"):
         last_of(Relevance(), ctx)
