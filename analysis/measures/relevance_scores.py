@@ -165,9 +165,9 @@ class BatchScores:
         n = self._samples
         r = split_samples(relevance, self._axis(call), n, 0)
         sums = torch.zeros(_SUMS, n, dtype=torch.float64, device=r.device)
-        sums[0] = r.clamp(min=0).sum(1)
-        sums[1] = r.abs().sum(1)
-        sums[2] = r.sum(1, dtype=torch.float64)
+        sums[1] = torch.linalg.vector_norm(r, 1, dim=1)
+        sums[2] = r.sum(1)
+        sums[0] = (sums[1] + sums[2]) / 2  # |R| + R = 2 max(0, R)
         sums[3] = sums[2] - self._received(passage, sums[2])
         gradient = self._gradients.get(call.index)
         if gradient is not None:
@@ -196,7 +196,7 @@ class BatchScores:
             axis = self._axis(passage.call)
             if n > 1 and (x.dim() <= axis.axis or x.shape[axis.axis] % n):
                 return whole
-            found += split_samples(x, axis, n, 0).sum(1, dtype=torch.float64)
+            found += split_samples(x, axis, n, 0).sum(1)
         return found
 
     def add_to(

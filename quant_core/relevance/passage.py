@@ -32,7 +32,7 @@ from quant_core.relevance.graph import (
 )
 from quant_core.relevance.op_table import RULES
 from quant_core.relevance.weight_rules import Rule
-from quant_core.relevance.weighted import Weighted
+from quant_core.relevance.weighted import Made, Weighted
 from quant_core.sites import Layer
 from quant_core.tap import Call, Listener, Tap
 
@@ -71,7 +71,7 @@ class RelevancePass(Listener):
 
     Attributes:
         keeper: Keeps what rules need from being overwritten.
-        last: The last use of a weight and its result, for a batch-norm after it.
+        last: The last use of a weight, its result first, for a batch-norm after it.
         used: Names of the layers whose weight was used by an op with a rule.
         looked_up: Every look-up of a layer: indices and rows, whose `grad` is their
             relevance after the backward pass.
@@ -94,7 +94,7 @@ class RelevancePass(Listener):
         self.used: set[str] = set()
         self.looked_up: list[tuple[Layer, Tensor, Tensor]] = []
         self.keeper = Keeper()
-        self.last: tuple[Tensor, Weighted] | None = None
+        self.last: tuple[Tensor, Weighted, Made] | None = None
         self._depth = depth or {}
 
     def call(self, call: Call) -> Any:

@@ -24,7 +24,7 @@ Pull = Callable[[Tensor], Tensor]
 
 def stabilized(z: Tensor, epsilon: float) -> Tensor:
     """Return `z` moved away from 0 by `epsilon`, on the side where it is."""
-    return z + torch.where(z < 0, -epsilon, epsilon).to(z.dtype)
+    return torch.copysign(torch.tensor(epsilon, dtype=z.dtype), z).add_(z)
 
 
 @dataclass(frozen=True, slots=True)

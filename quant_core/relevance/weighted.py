@@ -43,6 +43,21 @@ class Weighted:
     run: RunWeight
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One run of an op with a weight, for the gradient of its input.
+
+    Attributes:
+        leaf: The input.
+        weight: The weight.
+        graph: The result, as a function of `leaf`.
+    """
+
+    leaf: Tensor
+    weight: Tensor
+    graph: Tensor
+
+
 def weighted(
     relevance_pass: RelevancePass, call: Call, carriers: Sequence[Tensor]
 ) -> Any:
@@ -56,8 +71,12 @@ def weighted(
         if moving and len(rest) > 1:
             return NotImplemented
         return proportional(relevance_pass, call, carriers, 2 if moving else 1)
-    result = _stepped(relevance_pass, use)
-    relevance_pass.last = (result, use)
+    leaf = use.x.detach().requires_grad_()
+    with torch.enable_grad():
+        graph = use.run(leaf, use.weight, use.bias)
+    made = Made(leaf, use.weight, graph)
+    result = _stepped(relevance_pass, use, made, graph.detach())
+    relevance_pass.last = (result, use, made)
     return result
 
 
@@ -104,39 +123,48 @@ def _runner(call: Call, op: Op) -> RunWeight:
 
 
 def _stepped(
-    relevance_pass: RelevancePass, use: Weighted, result: Tensor | None = None
+    relevance_pass: RelevancePass,
+    use: Weighted,
+    made: Made,
+    result: Tensor,
+    scale: Tensor | None = None,
 ) -> Tensor:
     """Return the result of a use with the way back that the composite gives it.
 
     Args:
         relevance_pass: The pass.
-        use: The use.
-        result: What the network computed, when it took another way to it.
+        use: The use, with the weight that the rule shall see.
+        made: The op as it was run.
+        result: What comes after it: its own result, or that of a merged norm.
+        scale: What merging multiplies every output channel by.
     """
-    leaf = use.x.detach().requires_grad_()
-    with torch.enable_grad():
-        made = use.run(leaf, use.weight, use.bias)
-    shown = made.detach() if result is None else result
-    kept = relevance_pass.keeper.keep(leaf, shown)
+    kept = relevance_pass.keeper.keep(made.leaf, result)
     rule = relevance_pass.rule_for(use.call, use.x)
 
     def propagate(relevance: Tensor) -> tuple[Tensor]:
         x, value = kept.values
-        graph, source = made, leaf
+        leaf, graph = made.leaf, made.graph
         if not kept.fresh:
-            source = x.detach().requires_grad_()
+            leaf = x.detach().requires_grad_()
             with torch.enable_grad():
-                graph = use.run(source, use.weight, use.bias)
+                graph = use.run(leaf, made.weight, None)
 
         def pull(gradient: Tensor) -> Tensor:
-            return torch.autograd.grad(graph, source, gradient)[0]
+            if scale is not None:
+                gradient = gradient * _per_channel(scale, gradient)
+            return torch.autograd.grad(graph, leaf, gradient)[0]
 
         op = WeightOp(use.run, x, use.weight, use.bias, value, pull)
         share = rule.share(op, relevance)
         relevance_pass.passed(use.call, value, relevance, [share])
         return (share,)
 
-    return step(shown, [use.x], propagate)
+    return step(result, [use.x], propagate)
+
+
+def _per_channel(values: Tensor, result: Tensor) -> Tensor:
+    """Return one value per channel, channels being on axis 1 as batch-norm has them."""
+    return values.view(-1, *[1] * (result.dim() - 2))
 
 
 def batch_norm(
@@ -155,7 +183,7 @@ def batch_norm(
     last = relevance_pass.last
     if last is None or carriers[0] is not last[0] or not relevance_pass.composite.fold:
         return alike(relevance_pass, call, carriers)
-    use = last[1]
+    use, made = last[1:]
     if use.call.name != "linear" and not _is_plain_convolution(use.call.name):
         return alike(relevance_pass, call, carriers)
     scale = torch.rsqrt(variance + argument(call, 7, "eps", 1e-5))
@@ -169,7 +197,7 @@ def batch_norm(
     )
     with torch.no_grad():
         result = call.run()
-    return _stepped(relevance_pass, merged, result)
+    return _stepped(relevance_pass, merged, made, result, scale)
 
 
 def _is_plain_convolution(name: str) -> bool:
