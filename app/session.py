@@ -33,10 +33,9 @@ from analysis.model import ModelInfo
 from analysis.project import Project
 from analysis.report import write_report
 from analysis.search.objective import Objective
-from analysis.search.of_project import signed
+from analysis.search.of_project import signed, table_for
 from analysis.search.problem import CostTable
 from analysis.search.setup import Setup
-from analysis.search.table import table_from_project
 from app.context import AppContext
 from app.dialogs.analyse import EXAMPLE, SETTINGS_KEY, AnalysisRequest
 from app.dialogs.search import SearchRequest
@@ -369,7 +368,7 @@ class Session(QObject):
         with self._telling():
             project.target = request.target
             setup = Setup(Objective.parse(request.objective), request.inputs)
-            table = table_from_project(project, setup)
+            table = table_for(project, setup, request.method)
             self._search = request, setup, table
             job = Search(request.method, table, request.budget, request.params)
             self._start(job, "Search")

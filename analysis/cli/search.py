@@ -19,6 +19,7 @@ between size and error; the current one stays.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import fnmatch
 import math
 from typing import TYPE_CHECKING, Any
@@ -282,6 +283,8 @@ def report(
         terminal.say(f"predicted error {told(predicted(project, assignment))}")
         terminal.say(f"layers: {schemes_of(assignment)}")
         terminal.say(quality(result))
+        if result.interaction is not None:
+            terminal.say(result.interaction.describe())
         if reconstruction:
             terminal.say(f"reconstruction: {reconstruction}")
         return
@@ -302,6 +305,11 @@ def result_json(result: SearchResult) -> dict[str, object]:
     other = result.uniform
     return {
         "objective": result.cost,
+        **(
+            {}
+            if result.interaction is None
+            else {"interaction": dataclasses.asdict(result.interaction)}
+        ),
         "gap": None if math.isnan(result.gap) else result.gap,
         "proven": result.proven,
         "uniform": None

@@ -14,12 +14,14 @@ from analysis.search.exact import Exact
 from analysis.search.front import ConvexFront
 from analysis.search.genetic import Genetic
 from analysis.search.greedy import Greedy
+from analysis.search.interacting import Interacting
 from analysis.search.pareto import Pareto
 from analysis.search.problem import CostTable, SearchMethod, SearchResult
 from analysis.search.uniform import Uniform, baseline
 
 SEARCHES: tuple[type[SearchMethod], ...] = (
     Exact,
+    Interacting,
     ConvexFront,
     Dynamic,
     Greedy,
@@ -44,6 +46,11 @@ def method_of(key: str) -> type[SearchMethod]:
         value=key,
         allowed=", ".join(kind.key for kind in SEARCHES),
     )
+
+
+def needs_probes(key: str) -> bool:
+    """Return whether a search reads the projections of the predicted error."""
+    return method_of(key) is Interacting
 
 
 def solve(

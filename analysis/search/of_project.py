@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError
 from analysis.method import describe_params
-from analysis.search import method_of, solve
+from analysis.search import method_of, needs_probes, solve
 from analysis.search.cost_file import read_costs
 from analysis.search.objective import Objective
-from analysis.search.problem import MEASURE, SearchMethod, SearchResult
+from analysis.search.probe_table import with_probes
+from analysis.search.problem import MEASURE, CostTable, SearchMethod, SearchResult
 from analysis.search.rules import Rule
 from analysis.search.setup import Setup
 from analysis.search.table import table_from_project
@@ -88,10 +89,28 @@ def run(
         AnalysisError: as `search`.
     """
     base = project.assignment if base is None else base
-    table = table_from_project(project, setup, base)
+    table = table_for(project, setup, method, base)
     found = solve(table, budget, method, params)
     assignment = table.assign(base, found.choice)
     return signed(project, assignment, setup, method, budget, params), found
+
+
+def table_for(
+    project: Project, setup: Setup, method: str, base: Assignment | None = None
+) -> CostTable:
+    """Return the costs that a search reads; projections only where it uses them.
+
+    Args:
+        project: Must hold a run of the measures of the objective.
+        setup: Objective, rules and cost tables.
+        method: Key of a search in `SEARCHES`.
+        base: Assignment that tells locks and what is kept; the current one if None.
+
+    Raises:
+        AnalysisError: as `table_from_project` and `with_probes`.
+    """
+    table = table_from_project(project, setup, base)
+    return with_probes(project, setup, table, base) if needs_probes(method) else table
 
 
 def rerun(project: Project, found: Assignment) -> Assignment:

@@ -71,6 +71,64 @@ class BlockCosts:
 
 
 @dataclass(frozen=True)
+class Probes:
+    """Projections of what every option does to the output; see `analysis.prediction`.
+
+    To second order the error of an assignment is `sum((kept + chosen)^2)` over rows,
+    by the sum of the weights, `chosen` being the sum of its columns.
+
+    Attributes:
+        v: `[n, C]` one row for each sample and probe.
+        weight: `[n]` weights of the task.
+        cluster: `[n]` sample of each row, counted from 0.
+        column: `[R, P, 2]` columns of the weight and of the input of an option; -1
+            for none.
+        kept: `[n]` sum of the columns of what is not chosen.
+        factor: `[R, P]` what the columns of an option are multiplied by, where runs
+            of the model have shown another error than they predict; None for ones.
+
+    Raises:
+        AnalysisError: the arrays do not fit each other.
+    """
+
+    v: NDArray[np.float32]
+    weight: Floats
+    cluster: Indices
+    column: Indices
+    kept: Floats
+    factor: Floats | None = None
+
+    def __post_init__(self) -> None:
+        rows = len(self.v)
+        lengths = {len(self.weight), len(self.cluster), len(self.kept)}
+        if lengths != {rows} or self.column.max(initial=-1) >= self.v.shape[1]:
+            raise AnalysisError(
+                "The projections of a search do not fit its rows and columns.",
+                value=f"{self.v.shape}, {sorted(lengths)}",
+            )
+
+    def column_of(self, row: int, option: int) -> Floats:
+        """Return `[n]` the projections of one option of one row."""
+        used = self.column[row, option]
+        factor = 1.0 if self.factor is None else self.factor[row, option]
+        return np.asarray(self.v[:, used[used >= 0]].sum(1, dtype=np.float64) * factor)
+
+    def of(self, choice: NDArray[np.integer]) -> Floats:
+        """Return `[n]` the summed projections of a choice, with what is kept."""
+        place = np.arange(len(choice)), choice
+        used = self.column[place]
+        factor = np.ones(used.shape)
+        if self.factor is not None:
+            factor *= self.factor[place][:, None]
+        there = used >= 0
+        return np.asarray(self.kept + self.v[:, used[there]] @ factor[there])
+
+    def error(self, choice: NDArray[np.integer]) -> float:
+        """Return the second-order error of a choice, cross terms included."""
+        return float((self.of(choice) ** 2).sum() / self.weight.sum())
+
+
+@dataclass(frozen=True)
 class CostTable:
     """What every choice costs, layer by layer.
 
@@ -97,6 +155,7 @@ class CostTable:
         stderr: `[R, P]` standard error of `cost`, NaN where exact; None if unknown.
         blocks: Costs of layers together; only some searches use them.
         objective: What `cost` is, as it would be asked for ("predicted_error").
+        probes: What the errors were made of; only some searches use it.
 
     Raises:
         AnalysisError: the arrays do not fit rows and options.
@@ -114,6 +173,7 @@ class CostTable:
     stderr: Floats | None = None
     blocks: tuple[BlockCosts, ...] = ()
     objective: str = MEASURE
+    probes: Probes | None = None
 
     def __post_init__(self) -> None:
         shape = len(self.layers) + len(self.sites), len(self.palette)
@@ -130,6 +190,8 @@ class CostTable:
         taken = sorted(set(self.costs) & set(UNITS))
         if taken:
             raise AnalysisError("A cost table has a name that is taken.", value=taken)
+        if self.probes is not None and self.probes.column.shape != (*shape, 2):
+            raise AnalysisError("Every option of a search needs its projections.")
         if self.inputs is not None and len(self.inputs) != shape[1]:
             raise AnalysisError("Every option of a search needs an input scheme.")
         if not self.palette or any(s is not None for s in self._schemes(0)):
@@ -266,6 +328,41 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
+class Interaction:
+    """How much the errors of layers fail to add up, before and after a refinement.
+
+    Attributes:
+        share: Share of the estimated cross terms that cross-validation believes.
+        before: Predicted error of the additive solution, cross terms included.
+        before_alone: Sum of its layers' own errors.
+        after: Predicted error of the refined solution, cross terms included.
+        after_alone: Sum of its layers' own errors.
+        gain: What refining saves on rows it has not seen, a share of the error of the
+            additive solution there; 0 when nothing is believed.
+        gain_stderr: Standard error of `gain`, NaN when it cannot be told.
+    """
+
+    share: float
+    before: float
+    before_alone: float
+    after: float
+    after_alone: float
+    gain: float
+    gain_stderr: float
+
+    def describe(self) -> str:
+        """Return one sentence for people."""
+        off = self.before / self.before_alone if self.before_alone > 0 else 1.0
+        said = f"layers together do {off:.3g} times what they do alone"
+        if not self.share:
+            return f"{said}; no exchange is better beyond the noise of the probes"
+        return (
+            f"{said}; exchanges change the predicted error from {self.before:.4g} to "
+            f"{self.after:.4g}, on unseen rows by {-100 * self.gain:+.2g} %"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """What a search found.
 
@@ -279,6 +376,7 @@ class SearchResult:
         proven: Whether no assignment can be better by more than was asked for.
         uniform: One option for all under the same budget, for comparison; None when
             no single option keeps it.
+        interaction: What layers do to each other, where the search looked at it.
     """
 
     choice: Choice
@@ -287,6 +385,7 @@ class SearchResult:
     gap: float
     proven: bool
     uniform: Baseline | None = None
+    interaction: Interaction | None = None
 
 
 class SearchMethod(Protocol):
