@@ -15,6 +15,7 @@ NAMES = (
     "hessian",
     "hessian_eigenvalues",
     "hessian_spectrum",
+    "fisher",
     "relevance",
     "measured_error",
     "error_map",
@@ -26,6 +27,7 @@ def measures() -> dict[str, type[Measure]]:
     """Return every measure class by its key."""
     from analysis.measures.activations import Activations
     from analysis.measures.error_map import ErrorMap
+    from analysis.measures.fisher import Fisher
     from analysis.measures.hessian import Hessian
     from analysis.measures.hessian_eigenvalues import HessianEigenvalues
     from analysis.measures.hessian_spectrum import HessianSpectrum
@@ -41,6 +43,7 @@ def measures() -> dict[str, type[Measure]]:
         Hessian,
         HessianEigenvalues,
         HessianSpectrum,
+        Fisher,
         Relevance,
         MeasuredError,
         ErrorMap,

@@ -25,7 +25,7 @@ from analysis.measures.hessian_norms import NormListener, UseListener
 from analysis.measures.hessian_products import Curvature, differentiable
 from analysis.measures.hessian_rows import TraceSums
 from analysis.measures.hessian_scores import HawqScores
-from analysis.measures.probing import SampleAxis, UseKey, find_layout
+from analysis.measures.probing import Layout, SampleAxis, UseKey, find_layout
 from analysis.measures.random_signs import sample_signs, weight_signs
 from analysis.method import Row, Update
 from quant_core.sites import Layer
@@ -115,14 +115,26 @@ class TraceJob:
 
 
 class _Traces:
-    """The loop over batches and probes; subclasses say what a probe is."""
+    """The loop over batches and probes; subclasses say what a probe is.
+
+    Attributes:
+        names: Layer or site of every column of the quadratic forms.
+        sums: Their sums so far.
+    """
+
+    arrays = ARRAYS
 
     def __init__(self, job: TraceJob) -> None:
         self.job = job
-        self.sums = TraceSums(len(job.layers))
+        self._judge([layer.name for layer in job.layers])
         self._left_out: set[int] = set()
         self._left_at = ""
         self._broken: set[int] = set()
+
+    def _judge(self, names: Sequence[str]) -> None:
+        """Begin anew with these columns."""
+        self.names = list(names)
+        self.sums = TraceSums(len(self.names))
 
     def _prepare(self) -> list[Batch]:
         """Return the batches, after looking at the network."""
@@ -135,7 +147,7 @@ class _Traces:
     def _quadratic_forms(
         self, batch: Batch, probes: int
     ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """Yield forms `[clusters, layers]` and weights `[clusters]` of each probe."""
+        """Yield forms `[clusters, columns]` and weights `[clusters]` of each probe."""
         raise NotImplementedError
 
     def run(self, probes: int, precision: float) -> Iterator[Update]:
@@ -185,7 +197,7 @@ class _Traces:
             # One row alone cannot tell a layer that always overflows from a bad
             # sample.
             never = set(np.flatnonzero(~np.isfinite(value).any(0)).tolist())
-            names = [self.job.layers[i].name for i in sorted(never - self._broken)]
+            names = [self.names[i] for i in sorted(never - self._broken)]
             if len(never) < value.shape[1]:
                 self._broken |= never
                 self.job.warnings += [
@@ -205,7 +217,7 @@ class _Traces:
         context = self.job.context
         if not context.done:
             return
-        known = TraceSums.from_arrays(context.arrays, ARRAYS, len(self.job.layers))
+        known = TraceSums.from_arrays(context.arrays, self.arrays, len(self.names))
         wanted = [c for batch in batches for c in self._clusters(batch)]
         self.sums.merge(known.only(wanted))
 
@@ -220,13 +232,27 @@ class _Traces:
 
     def _report(self, done: float, work: float, note: str) -> Update:
         value, stderr = self.sums.result()
-        rows = self.job.rows(value, stderr)
-        if self._broken:
-            names = {self.job.layers[i].name for i in self._broken}
-            rows = tuple(row for row in rows if row.target not in names)
-        arrays = self.sums.arrays(ARRAYS)
+        broken = {self.names[i] for i in self._broken}
+        rows = self._rows(value, stderr, is_last=done >= work)
+        rows = tuple(row for row in rows if row.target not in broken)
+        arrays = self._kept()
         warnings = self.job.told()
         return Update(done, work, note, rows, arrays, warnings, self.sums.samples)
+
+    def _rows(
+        self,
+        value: NDArray[np.float64],
+        stderr: NDArray[np.float64],
+        *,
+        is_last: bool,
+    ) -> tuple[Row, ...]:
+        """Return the results of all columns as rows."""
+        del is_last
+        return self.job.rows(value, stderr)
+
+    def _kept(self) -> dict[str, np.ndarray]:
+        """Return the arrays to keep, those that a resumed run goes on from too."""
+        return self.sums.arrays(self.arrays)
 
 
 class GaussNewtonTraces(_Traces):
@@ -237,9 +263,10 @@ class GaussNewtonTraces(_Traces):
         self._through_autograd = self._uses()
         layout = None if self._through_autograd else self._layout()
         self._axes: Mapping[UseKey, SampleAxis] | None = None
+        self._site_axes: Mapping[str, SampleAxis] = {}
         size = 1
         if layout is not None:
-            self._axes, _, sample_bytes = layout
+            self._axes, self._site_axes, sample_bytes = layout
             # The graph holds about two tensors per activation seen.
             size = _ACTIVATION_BYTES // max(1, 2 * sample_bytes)
             size = max(1, min(_MAX_BATCH, size))
@@ -259,7 +286,7 @@ class GaussNewtonTraces(_Traces):
             call(module, batch)
         return listener.through_autograd
 
-    def _layout(self) -> tuple[dict[UseKey, SampleAxis], object, int] | None:
+    def _layout(self) -> Layout | None:
         """Return where the samples lie, None to run them one by one."""
         job, module = self.job, self.job.tap.module
         if len(job.data) < 2 or job.fixed_batch:
@@ -298,21 +325,41 @@ class GaussNewtonTraces(_Traces):
     ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
         job = self.job
         rows = len(self._clusters(batch))
-        listener = NormListener(
-            job.layers, self._axes, self._through_autograd, job.context.device
-        )
+        listener = self._listener()
         output = self._forward(batch, listener)
         fixed = output.detach()
         _, weight = job.loss.value(fixed, batch)
         weights = weight.double().reshape(rows, -1).sum(1).cpu().numpy()
         finite = torch.isfinite(fixed.reshape(rows, -1)).all(1).cpu().numpy()
         weights = np.where(finite, weights, np.nan)
-        first = job.context.first_sample + batch.first
         for probe in range(probes):
-            signs = sample_signs(fixed, first=first, seed=job.context.seed, probe=probe)
-            u = torch.nan_to_num(job.loss.probe(fixed, batch, signs), 0.0, 0.0, 0.0)
+            u = torch.nan_to_num(self._direction(fixed, batch, probe), 0.0, 0.0, 0.0)
+            self._begin_probe(listener, batch, probe, weights)
             torch.autograd.backward(output, u, retain_graph=probe < probes - 1)
             yield listener.take().double().cpu().numpy(), weights
+
+    def _listener(self) -> NormListener:
+        """Return what collects the norms of a batch."""
+        job = self.job
+        return NormListener(
+            job.layers, self._axes, self._through_autograd, job.context.device
+        )
+
+    def _direction(self, output: Tensor, batch: Batch, probe: int) -> Tensor:
+        """Return `u` of a probe, `[N, ...]`."""
+        context = self.job.context
+        first = context.first_sample + batch.first
+        signs = sample_signs(output, first=first, seed=context.seed, probe=probe)
+        return self.job.loss.probe(output, batch, signs)
+
+    def _begin_probe(
+        self,
+        listener: NormListener,
+        batch: Batch,
+        probe: int,
+        weights: NDArray[np.float64],
+    ) -> None:
+        """Get the listener ready; `weights` are NaN for what will be left out."""
 
     def _forward(self, batch: Batch, listener: NormListener) -> Tensor:
         """Return the output of a batch with the graph that leads to it."""

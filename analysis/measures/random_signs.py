@@ -29,6 +29,24 @@ def sample_signs(like: Tensor, *, first: int, seed: int, probe: int) -> Tensor:
     return _signs(words, size, like)
 
 
+def sample_uniform(like: Tensor, *, first: int, seed: int, probe: int) -> Tensor:
+    """Return numbers evenly spread over [0, 1), drawn as `sample_signs` draws signs.
+
+    Args:
+        like: `[N, ...]`; shape and device of the result, which is float64.
+        first: Index of the first sample in the whole data set.
+        seed: Seed of the run.
+        probe: Number of the probe, below 65,536.
+    """
+    size = like[0].numel()
+    drawn = np.empty((len(like), size))
+    for i in range(len(like)):
+        key = np.array([seed % 2**64, (first + i) << 16 | probe])
+        stream = np.random.Generator(np.random.Philox(key=key.astype(np.uint64)))
+        drawn[i] = stream.random(size)
+    return torch.from_numpy(drawn).to(like.device).view(like.shape)
+
+
 def weight_signs(like: Tensor, *key: int) -> Tensor:
     """Return +-1 with equal probability for every element of a tensor.
 

@@ -106,6 +106,27 @@ class Kl:
             keep.view(len(keep), -1)[:, : valid.shape[1]] = valid
         return torch.where(keep.unsqueeze(-1), _fisher_factor(output, signs), 0.0)
 
+    def drawn(
+        self, output: torch.Tensor, batch: Batch, uniform: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the slope of log p(y) by the logits, for labels y drawn from p.
+
+        `onehot(y) - p` at every judged position, 0 elsewhere; its covariance is the
+        Fisher matrix diag(p) - p p^T.
+
+        Args:
+            output: Logits `[N, ..., C]`.
+            batch: What they were computed from.
+            uniform: Numbers in [0, 1), `[N, ...]`, one for each position.
+        """
+        p = output.detach().double().softmax(-1)
+        # Rounding may leave the last sum below 1.
+        y = torch.searchsorted(p.cumsum(-1), uniform.unsqueeze(-1), right=True)
+        y = y.clamp_(max=p.shape[-1] - 1)
+        slope = (-p).scatter_add_(-1, y, torch.ones_like(y, dtype=p.dtype))
+        keep = self._positions(output, batch).view(output.shape[:-1])
+        return torch.where(keep.unsqueeze(-1), slope.to(output.dtype), 0.0)
+
     def _targets(
         self, output: torch.Tensor, batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
