@@ -256,9 +256,10 @@ def test_inputs_have_their_own_trace_and_score():
     row = rows(updates, "trace", "input")["0", None]
     assert row.value == pytest.approx(total, rel=1e-5)
     quantizer = Quantizer(parse_scheme("int8/tensor"))
+    x = x.detach()
     ends = torch.tensor([min(0.0, float(x.min())), max(0.0, float(x.max()))])
     params = quantizer.fit(ends, (0,))
-    delta = quantizer.fake_quantize(x.detach(), (1,), params) - x.detach()
+    delta = quantizer.fake_quantize(x, (1,), params) - x
     score = rows(updates, "fit", "input")["0", "int8/tensor"]
     assert score.value == pytest.approx(total * float(delta.square().mean()), rel=1e-3)
 
