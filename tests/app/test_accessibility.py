@@ -215,7 +215,7 @@ def test_tab_goes_down_the_dialog(dialog):
 def test_the_focus_can_be_seen(window, qtbot, mode):
     theme().set_mode(mode)
     window.activateWindow()
-    qtbot.waitUntil(window.isActiveWindow, timeout=1000)
+    qtbot.waitUntil(window.isActiveWindow)
     unseen = []
     for key, dock in window.desk.docks.items():
         window.desk.show(key)

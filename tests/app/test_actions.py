@@ -80,7 +80,7 @@ def test_only_what_can_act_is_enabled(window):
 
 def test_an_action_tells_its_key(window, qtbot):
     actions = ActionSet(window)
-    with qtbot.waitSignal(actions.chosen, timeout=1000) as caught:
+    with qtbot.waitSignal(actions.chosen) as caught:
         actions["bits_4"].trigger()
     assert caught.args == ["bits_4"]
     assert actions["bits_4"].shortcut() == QKeySequence("4")

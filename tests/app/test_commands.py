@@ -105,7 +105,7 @@ def test_many_changes_in_one_turn_are_told_once(context, qtbot):
     context.set_weight([9, 4], EIGHT)
     context.undo_stack.undo()
     assert seen == []
-    qtbot.waitUntil(lambda: bool(seen), timeout=1000)
+    qtbot.waitUntil(lambda: bool(seen))
     assert [layers.tolist() for layers in seen] == [[3, 4, 9]]
 
 
@@ -119,7 +119,7 @@ def test_measure_table(context):
 def test_another_project_starts_afresh(context, qtbot):
     context.set_weight([3], FOUR)
     old = context.project
-    with qtbot.waitSignal(context.projectChanged, timeout=1000):
+    with qtbot.waitSignal(context.projectChanged):
         context.set_project(analysed(6))
     assert context.undo_stack.count() == 0
     assert context.selection.layers.tolist() == [0]

@@ -108,7 +108,7 @@ def test_nine_panels_have_a_number_which_also_takes_the_keyboard(window, qtbot):
     assert not any(action.isEnabled() for action in window.desk.show_actions)
     window.desk.open()
     window.activateWindow()
-    with qtbot.waitExposed(window):
+    with qtbot.waitExposed(window, timeout=30_000):
         pass
     c = window.desk.docks["c"]
     qtbot.keyClick(window, Qt.Key.Key_3, Qt.KeyboardModifier.AltModifier)

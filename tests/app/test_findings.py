@@ -37,9 +37,7 @@ def shown(qtbot: QtBot, context: AppContext, project: Project | None) -> Finding
 
 def settled(qtbot: QtBot, view: FindingsView) -> None:
     """Wait until every rule has judged."""
-    qtbot.waitUntil(
-        lambda: not (view._timer.isActive() or view._step.isActive()), timeout=5000
-    )
+    qtbot.waitUntil(lambda: not (view._timer.isActive() or view._step.isActive()))
 
 
 def texts(card: object) -> str:
@@ -89,16 +87,12 @@ def test_edits_and_results_refresh_the_list(qtbot: QtBot, context: AppContext) -
     assert "ties" not in {f.rule for f in view.diagnosis.findings}
     project.target = "int8-symmetric"
     project.set_weight([3], Scheme("int4"))
-    qtbot.waitUntil(
-        lambda: "target" in {f.rule for f in view.diagnosis.findings}, timeout=5000
-    )
+    qtbot.waitUntil(lambda: "target" in {f.rule for f in view.diagnosis.findings})
     run = project.begin_run("weights")
     row = Row("l0", None, 1.0, quantity="absmax")
     project.apply(run, Update(1, 1, rows=(row,)))
     project.end_run(run)
-    qtbot.waitUntil(
-        lambda: "nonfinite" in {f.rule for f in view.diagnosis.findings}, timeout=5000
-    )
+    qtbot.waitUntil(lambda: "nonfinite" in {f.rule for f in view.diagnosis.findings})
     settled(qtbot, view)
 
 

@@ -183,7 +183,7 @@ def test_what_the_target_refuses_is_marked_and_not_assigned(view, context, qtbot
     assert refused(0, 5)
     assert not refused(0, 0)
     assert "not offered" in view.describe(0, 5)
-    with qtbot.waitSignal(context.message, timeout=1000) as said:
+    with qtbot.waitSignal(context.message) as said:
         click(view, 0, 5)
     assert said.args[0].startswith(project.info.layers[0].name)
     assert project.assignment.scheme_of(0) is None

@@ -188,34 +188,34 @@ def test_bars_are_logarithmic_and_hold_their_error():
 def test_it_follows_selection_edits_and_pin(qtbot, context, view):
     assert view._empty.title == "No layer selected"
     context.set_project(analysed(12))
-    qtbot.waitUntil(lambda: view._title.full == "layers.0.query", timeout=1000)
+    qtbot.waitUntil(lambda: view._title.full == "layers.0.query")
     context.set_weight([4], Scheme("int3"))
     context.selection.set([4])
-    qtbot.waitUntil(lambda: "int3" in view.model.as_text(), timeout=1000)
+    qtbot.waitUntil(lambda: "int3" in view.model.as_text())
     view.selection.set_pinned(True)
     context.selection.set([1, 2])
     context.set_weight([4], Scheme("int8"))
-    qtbot.waitUntil(lambda: "int8\nBits" in view.model.as_text(), timeout=1000)
+    qtbot.waitUntil(lambda: "int8\nBits" in view.model.as_text())
     assert view._title.full == "layers.0.up"
     view.selection.set_pinned(False)
-    qtbot.waitUntil(lambda: view._title.full == "2 layers", timeout=1000)
+    qtbot.waitUntil(lambda: view._title.full == "2 layers")
     context.selection.clear()
-    qtbot.waitUntil(lambda: view._title.full == "", timeout=1000)
+    qtbot.waitUntil(lambda: view._title.full == "")
 
 
 def test_folded_groups_stay_folded(qtbot, context, view):
     context.set_project(analysed(12))
-    qtbot.waitUntil(lambda: bool(view.model.groups), timeout=1000)
+    qtbot.waitUntil(lambda: bool(view.model.groups))
     view.tree.collapse(view.model.index(1, 0))
     context.selection.set([5])
-    qtbot.waitUntil(lambda: view._title.full == "layers.0.down", timeout=1000)
+    qtbot.waitUntil(lambda: view._title.full == "layers.0.down")
     assert not view.tree.isExpanded(view.model.index(1, 0))
     assert view.tree.isExpanded(view.model.index(2, 0))
 
 
 def test_values_lines_and_everything_can_be_copied(qtbot, context, view):
     context.set_project(analysed(12))
-    qtbot.waitUntil(lambda: bool(view.model.groups), timeout=1000)
+    qtbot.waitUntil(lambda: bool(view.model.groups))
     clipboard = QGuiApplication.clipboard()
     name = view.model.index(0, 0, view.model.index(0, 0))
     view.tree.setCurrentIndex(name)
@@ -229,7 +229,7 @@ def test_values_lines_and_everything_can_be_copied(qtbot, context, view):
 
 def test_error_bars_reach_the_delegate(qtbot, context, view):
     context.set_project(analysed(12))
-    qtbot.waitUntil(lambda: bool(view.model.groups), timeout=1000)
+    qtbot.waitUntil(lambda: bool(view.model.groups))
     titles = [group.title for group in view.model.groups]
     row = next(i for i, t in enumerate(titles) if t.startswith("Predicted error"))
     heading = view.model.index(row, 0)

@@ -51,18 +51,18 @@ def test_opening_a_model(runner, client, qtbot):
     assert runner.state.text == "Opening tiny…"
     assert runner.is_opening
     assert not runner.is_busy
-    with qtbot.waitSignal(runner.opened, timeout=1000) as caught:
+    with qtbot.waitSignal(runner.opened) as caught:
         client.say(OPENED)
     assert caught.args == [OPENED]
     assert runner.state is None
-    qtbot.waitUntil(lambda: not ticking(runner), timeout=1000)
+    qtbot.waitUntil(lambda: not ticking(runner))
 
 
 def test_a_job_waits_for_its_model(runner, client, qtbot):
     runner.start(JOB, "Analysis", "tests:tiny")
     assert client.asked == [("open", "tests:tiny")]
     assert runner.is_busy
-    with qtbot.waitSignal(runner.opened, timeout=1000):
+    with qtbot.waitSignal(runner.opened):
         client.say(OPENED)
     assert client.asked[1:] == [("start", JOB)]
     assert runner.state.status == "running"
@@ -88,16 +88,16 @@ def test_a_job_from_start_to_end(runner, client, qtbot):
             "weights", Update(2, 4, "second", (rows[1], rows[2]), warnings=("w",))
         ),
     )
-    qtbot.waitUntil(lambda: len(seen) == 2, timeout=1000)
+    qtbot.waitUntil(lambda: len(seen) == 2)
     assert seen[1].update.rows == tuple(rows)
     assert runner.state.share == 0.5
     assert runner.state.note == "second"
     assert runner.state.warnings == ("w",)
     client.say(Ended("weights"), Finished("complete"))
-    qtbot.waitUntil(lambda: ends == ["complete"], timeout=1000)
+    qtbot.waitUntil(lambda: ends == ["complete"])
     assert not runner.is_busy
     assert runner.state.text == "Analysis: complete"
-    qtbot.waitUntil(lambda: not ticking(runner), timeout=1000)
+    qtbot.waitUntil(lambda: not ticking(runner))
 
 
 def test_a_thousand_updates_arrive_as_a_few(runner, client, qtbot):
@@ -111,7 +111,7 @@ def test_a_thousand_updates_arrive_as_a_few(runner, client, qtbot):
         row = Row(f"layer{number}", None, float(number))
         client.say(Progress("weights", Update(number, 1000, str(number), (row,))))
     client.say(Finished("complete"))
-    with qtbot.waitSignal(runner.ended, timeout=1000):
+    with qtbot.waitSignal(runner.ended):
         pass
     updates = [event.update for event in seen if isinstance(event, Progress)]
     assert len(updates) == 1
@@ -135,7 +135,7 @@ def test_cancel_is_accepted_at_once(runner, client, qtbot):
     runner.cancel()
     assert client.asked[-1] == ("cancel",)
     assert runner.state.text == "Analysis: stopping…"
-    with qtbot.waitSignal(runner.ended, timeout=1000) as caught:
+    with qtbot.waitSignal(runner.ended) as caught:
         client.say(Finished("cancelled"))
     assert caught.args == ["cancelled"]
 
@@ -153,7 +153,7 @@ def test_failures_are_told_in_four_parts(runner, client, qtbot, message):
     problems = []
     runner.failed.connect(problems.append)
     runner.start(JOB, "Analysis", "tests:tiny")
-    with qtbot.waitSignal(runner.ended, timeout=1000) as caught:
+    with qtbot.waitSignal(runner.ended) as caught:
         client.say(message)
     assert caught.args == ["failed"]
     (problem,) = problems
@@ -163,7 +163,7 @@ def test_failures_are_told_in_four_parts(runner, client, qtbot, message):
 
 def test_a_model_that_cannot_be_opened_ends_the_waiting_job(runner, client, qtbot):
     runner.start(JOB, "Analysis", "tests:tiny")
-    with qtbot.waitSignal(runner.ended, timeout=1000) as caught:
+    with qtbot.waitSignal(runner.ended) as caught:
         client.say(Failed({"what": "No."}, opening=True))
     assert caught.args == ["failed"]
     assert not runner.is_opening
@@ -177,16 +177,16 @@ def test_another_model_while_one_is_loading(runner, client, qtbot):
     assert runner.source == "tests:second"
     assert client.asked == [("open", "tests:first"), ("cancel",)]
     client.say(Finished("cancelled"))
-    qtbot.waitUntil(lambda: len(client.asked) == 3, timeout=1000)
+    qtbot.waitUntil(lambda: len(client.asked) == 3)
     assert client.asked[2] == ("open", "tests:second")
     client.say(OPENED)
-    qtbot.waitUntil(lambda: opened == [OPENED], timeout=1000)
+    qtbot.waitUntil(lambda: opened == [OPENED])
 
 
 def test_loading_can_be_cancelled(runner, client, qtbot):
     runner.start(JOB, "Analysis", "tests:tiny")
     runner.cancel()
-    with qtbot.waitSignal(runner.ended, timeout=1000) as caught:
+    with qtbot.waitSignal(runner.ended) as caught:
         client.say(OPENED)
     assert caught.args == ["cancelled"]
     assert ("start", JOB) not in client.asked
@@ -204,7 +204,7 @@ def test_one_job_at_a_time(runner, client):
 def test_closing_ends_the_job(runner, client, qtbot):
     client.source = "tests:tiny"
     runner.start(JOB, "Analysis", "tests:tiny")
-    with qtbot.waitSignal(runner.ended, timeout=1000):
+    with qtbot.waitSignal(runner.ended):
         runner.close()
     assert client.is_closed
     assert not ticking(runner)
@@ -253,11 +253,11 @@ def test_the_strip_shows_progress_and_cancels(runner, client, qtbot):
     assert not strip.isHidden()
     assert (strip.bar.minimum(), strip.bar.maximum()) == (0, 0), "busy without a share"
     client.say(Started("weights", {}), Progress("weights", Update(1, 4)))
-    qtbot.waitUntil(lambda: strip.bar.value() == 250, timeout=1000)
+    qtbot.waitUntil(lambda: strip.bar.value() == 250)
     strip.cancel.click()
     assert not strip.cancel.isEnabled()
     client.say(Finished("cancelled"))
-    qtbot.waitUntil(strip.isHidden, timeout=1000)
+    qtbot.waitUntil(strip.isHidden)
 
 
 def test_runs_are_listed_newest_first(runner, qtbot):
@@ -273,7 +273,7 @@ def test_runs_are_listed_newest_first(runner, qtbot):
     run = project.begin_run("weights", total=10)
     project.apply(run, Update(4, 10, warnings=("layers.0.query holds NaN.",)))
     project.end_run(run, "cancelled")
-    qtbot.waitUntil(lambda: view.runs.topLevelItemCount() == 3, timeout=1000)
+    qtbot.waitUntil(lambda: view.runs.topLevelItemCount() == 3)
     item = view.runs.topLevelItem(0)
     assert item.text(1) == "cancelled at 40%"
     assert item.text(6) == "layers.0.query holds NaN."

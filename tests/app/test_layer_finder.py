@@ -100,7 +100,7 @@ def test_the_step_buttons_step(qtbot):
     bar.show()
     arrows = [b for b in bar.findChildren(QToolButton) if not b.text()]
     for button, by in zip(arrows, (-1, 1), strict=True):
-        with qtbot.waitSignal(bar.stepped, timeout=1000) as caught:
+        with qtbot.waitSignal(bar.stepped) as caught:
             button.click()
         assert caught.args == [by]
     bar.close()
@@ -115,7 +115,7 @@ def test_stars_are_set_shown_filtered_and_stepped(qtbot, view, context):
     context.selection.set([9, 20])
     view.finder.star()
     assert np.flatnonzero(context.project.starred).tolist() == [4, 9, 20]
-    qtbot.waitUntil(lambda: view.model.text(20, "starred") == "starred", timeout=1000)
+    qtbot.waitUntil(lambda: view.model.text(20, "starred") == "starred")
     view.filter.set_text("starred")
     assert view.model.rowCount() == 3
     view.filter.set_text("")
@@ -127,7 +127,7 @@ def test_stars_are_set_shown_filtered_and_stepped(qtbot, view, context):
     context.selection.set([4, 9, 20])
     view.finder.star()
     assert not context.project.starred.any()
-    with qtbot.waitSignal(context.message, timeout=1000) as caught:
+    with qtbot.waitSignal(context.message) as caught:
         view._catch_up()
         context._flush()
         view.finder.step_star(1)

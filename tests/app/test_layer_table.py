@@ -45,7 +45,7 @@ def _show(view: LayerTableView, layers: int, qtbot) -> None:
     qtbot.addWidget(view)
     view.resize(1200, 600)
     view.show()
-    qtbot.waitUntil(lambda: len(view.model.layers) == layers, timeout=1000)
+    qtbot.waitUntil(lambda: len(view.model.layers) == layers)
 
 
 @pytest.mark.parametrize("layers", [0, 1, 3, 3000])
@@ -153,7 +153,7 @@ def test_choosing_rows_sets_the_shared_selection(qtbot, shown, context):
     shown(view, 36)
     model, selection = view.model, view.table.selectionModel()
     flags = QItemSelectionModel.SelectionFlag
-    with qtbot.waitSignal(context.selection.changed, timeout=1000):
+    with qtbot.waitSignal(context.selection.changed):
         selection.select(model.index(4, 0), flags.ClearAndSelect | flags.Rows)
     assert context.selection.layers.tolist() == [4]
     view.select_all()
@@ -184,7 +184,7 @@ def test_edits_show_at_once_and_rows_stay(qtbot, shown, context):
     shown(view, 36)
     view.table.sortByColumn(KEYS.index("bits"), Qt.SortOrder.AscendingOrder)
     before = [view.model.layer_at(row) for row in range(36)]
-    with qtbot.waitSignal(context.assignmentChanged, timeout=1000) as caught:
+    with qtbot.waitSignal(context.assignmentChanged) as caught:
         context.set_weight([3, 4], Scheme("int2"))
     assert caught.args[0].tolist() == [3, 4]
     assert view.model.text(view.model.row_of(3), "bits") == "int2"
@@ -201,7 +201,7 @@ def test_list_of_formats_acts_on_all_selected_rows(qtbot, shown, context):
     box = view.table.findChild(QComboBox)
     assert [box.itemText(i) for i in range(box.count())] == ["float", *FORMATS]
     box.setCurrentText("int3")
-    with qtbot.waitSignal(context.assignmentChanged, timeout=1000):
+    with qtbot.waitSignal(context.assignmentChanged):
         box.activated.emit(box.currentIndex())
     assert context.project.assignment.weight.nonzero()[0].tolist() == [3, 9, 15]
     assert context.undo_stack.count() == 1
@@ -265,7 +265,7 @@ def test_streaming_results_reach_the_table(qtbot, shown, context):
     shown(view, 0)
     assert view._empty.title == "Nothing to quantize"
     context.set_project(analysed(6))
-    qtbot.waitUntil(lambda: view.model.rowCount() == 6, timeout=1000)
+    qtbot.waitUntil(lambda: view.model.rowCount() == 6)
     assert view._at.count() == 1 + len(FORMATS)
 
 

@@ -110,9 +110,7 @@ def test_every_panel_can_be_shown(window, qtbot, layers):
     window.session._adopt(analysed(layers))
     for key in window.desk.docks:
         window.desk.show(key)
-        qtbot.waitUntil(
-            lambda key=key: window.desk.docks[key].isVisible(), timeout=1000
-        )
+        qtbot.waitUntil(lambda key=key: window.desk.docks[key].isVisible())
     assert not window.grab().isNull()
     window.desk.arrange_all()
     assert not window.grab().isNull()
@@ -121,18 +119,16 @@ def test_every_panel_can_be_shown(window, qtbot, layers):
 def test_digit_keys_edit_and_totals_follow_at_once(window, qtbot, project_file):
     window.session.open(str(project_file))
     run(window, "select_all")
-    with qtbot.waitSignal(window.context.assignmentChanged, timeout=1000):
+    with qtbot.waitSignal(window.context.assignmentChanged):
         qtbot.keyClick(window.layers.table, Qt.Key.Key_4)
     assert window.totals.bits.text.endswith("36 of 36 layers")
     assert float(window.totals.bits.text.split()[0]) < 5
     four_bits = window.totals.predicted.text
     assert window.isWindowModified()
     window.context.undo_stack.undo()
-    qtbot.waitUntil(
-        lambda: window.totals.bits.text == "32.00 0 of 36 layers", timeout=1000
-    )
+    qtbot.waitUntil(lambda: window.totals.bits.text == "32.00 0 of 36 layers")
     window.context.undo_stack.redo()
-    qtbot.waitUntil(lambda: window.totals.predicted.text == four_bits, timeout=1000)
+    qtbot.waitUntil(lambda: window.totals.predicted.text == four_bits)
 
 
 def test_digits_typed_into_the_filter_stay_there(window, qtbot, project_file):
@@ -167,9 +163,9 @@ def test_tied_layers_can_be_selected(window, project_file):
 def test_saving_and_the_modified_mark(window, qtbot, project_file, tmp_path):
     window.session.open(str(project_file))
     window.context.set_weight([3], Scheme("int4"))
-    qtbot.waitUntil(window.isWindowModified, timeout=1000)
+    qtbot.waitUntil(window.isWindowModified)
     run(window, "save")
-    qtbot.waitUntil(lambda: not window.isWindowModified(), timeout=1000)
+    qtbot.waitUntil(lambda: not window.isWindowModified())
     copy = tmp_path / "copy.qscope"
     window.commander.ask.project_path = lambda _: copy
     run(window, "save_as")
@@ -209,7 +205,7 @@ def test_a_model_without_layers_known_ahead_opens_through_the_worker(
     window.session.open("tests.app.helpers:model_info")
     assert window.start._busy.full == "Opening tests.app.helpers:model_info…"
     client.say(Opened(model_info(12), can_run=True, task="kl"))
-    qtbot.waitUntil(lambda: window.layers.model.rowCount() == 12, timeout=1000)
+    qtbot.waitUntil(lambda: window.layers.model.rowCount() == 12)
     assert window.start._busy.full == ""
     assert window.settings.recent[0].source == "tests.app.helpers:model_info"
     assert not window.isWindowModified()
@@ -219,7 +215,7 @@ def test_an_analysis_streams_into_the_table(window, client, qtbot):
     window.session.open("tests.app.helpers:model_info")
     info = model_info(6)
     client.say(Opened(info, can_run=True, task="kl"))
-    qtbot.waitUntil(lambda: window.layers.model.rowCount() == 6, timeout=1000)
+    qtbot.waitUntil(lambda: window.layers.model.rowCount() == 6)
     client.source = info.source
     window.commander.ask.analysis = lambda *_: AnalysisRequest(measures=("weights",))
     run(window, "analyse")
@@ -231,11 +227,11 @@ def test_an_analysis_streams_into_the_table(window, client, qtbot):
         Started("weights", {"unit": "dB", "better": "higher"}),
         Progress("weights", Update(4, 6, "layers.0.up", rows)),
     )
-    qtbot.waitUntil(lambda: window.layers.model.text(0, "sqnr") == "20.0", timeout=2000)
+    qtbot.waitUntil(lambda: window.layers.model.text(0, "sqnr") == "20.0")
     assert window.layers.model.text(5, "sqnr") == "–"
     run(window, "cancel")
     client.say(Finished("cancelled"))
-    qtbot.waitUntil(lambda: not window.actions_["cancel"].isEnabled(), timeout=1000)
+    qtbot.waitUntil(lambda: not window.actions_["cancel"].isEnabled())
     project = window.context.project
     assert project.latest_run("weights").status == "cancelled"
     assert np.isfinite(project.values("weights", "int4", "sqnr")).sum() == 4
@@ -260,7 +256,7 @@ def test_the_worst_layer_is_one_that_makes_an_error(window, qtbot, project_file)
     window.session.open(str(project_file))
     window.context.set_weight([7], Scheme("int8"))
     data = window.layers.model.layers
-    qtbot.waitUntil(lambda: not data.is_reference[7], timeout=1000)
+    qtbot.waitUntil(lambda: not data.is_reference[7])
     window.show_worst_layer()
     assert window.context.selection.current in (6, 7, 8)
     window.show_layer("layers.2.up")
@@ -280,7 +276,7 @@ def test_a_search_is_one_undo_step(window, client, qtbot, project_file):
     keys = [None if s is None else s.key for s in job.table.palette]
     choice = np.full(36, keys.index("int4"), dtype=np.int16)
     client.say(Found(SearchResult(choice, 1.0, 2.0, 0.0, True)), Finished("complete"))
-    qtbot.waitUntil(lambda: window.context.undo_stack.count() == 1, timeout=1000)
+    qtbot.waitUntil(lambda: window.context.undo_stack.count() == 1)
     assert window.context.undo_stack.undoText() == "Search bits<=5"
     origin = window.context.project.assignment.provenance
     assert (origin["budget"], origin["search"]) == ("bits<=5", "genetic")
@@ -304,10 +300,10 @@ def test_a_measurement_is_shown_until_the_next_edit(
         Finished("complete"),
     )
     shown = window.totals.measured
-    qtbot.waitUntil(lambda: shown.text.startswith("0.0123 ± 0.0004 "), timeout=1000)
+    qtbot.waitUntil(lambda: shown.text.startswith("0.0123 ± 0.0004 "))
     assert "nats per sample, 32 samples" in shown.text
     window.context.set_weight([9], Scheme("int2"))
-    qtbot.waitUntil(lambda: "another assignment" in shown.text, timeout=1000)
+    qtbot.waitUntil(lambda: "another assignment" in shown.text)
 
 
 def test_exports(window, project_file, tmp_path):
@@ -355,7 +351,7 @@ def test_a_dropped_file_opens_after_the_drop(window, qtbot, project_file):
     assert window.start._invitation.text() == "Open tiny.qscope"
     window.dropEvent(QDropEvent(QPointF(5, 5), actions, data, buttons, keys))
     assert window.context.project is None, "not inside the drop"
-    qtbot.waitUntil(lambda: window.context.project is not None, timeout=1000)
+    qtbot.waitUntil(lambda: window.context.project is not None)
 
 
 def test_what_cannot_be_dropped_says_why(window, tmp_path):
@@ -431,9 +427,9 @@ def test_an_uncaught_error_becomes_a_dialog(qapp, qtbot, monkeypatch):
     monkeypatch.setattr(sys, "excepthook", lambda *_: None)
     hook = ExceptionHook()
     hook.install()
-    with qtbot.waitSignal(hook.raised, timeout=1000):
+    with qtbot.waitSignal(hook.raised):
         sys.excepthook(ValueError, ValueError("broken"), None)
-    qtbot.waitUntil(lambda: hook._dialog is not None, timeout=1000)
+    qtbot.waitUntil(lambda: hook._dialog is not None)
     dialog = hook._dialog
     assert "went wrong" in dialog.text()
     assert "ValueError: broken" in dialog.informativeText()
@@ -524,7 +520,7 @@ def test_another_model_under_the_same_name_is_refused(
     window.session.evaluate()
     assert client.asked == [("open", "tests:tiny")]
     other = dataclasses.replace(model_info(36), digest="e" * 64)
-    with qtbot.waitSignal(window.session.runner.ended, timeout=1000) as caught:
+    with qtbot.waitSignal(window.session.runner.ended) as caught:
         client.say(Opened(other, can_run=True, task="kl"))
     assert caught.args == ["cancelled"]
     assert "made for another model" in window.problems[0].what
@@ -536,7 +532,7 @@ def test_a_trace_keeps_the_undo_steps(window, qtbot, project_file):
     window.context.set_weight([3], Scheme("int4"))
     project = window.context.project
     layers = tuple(dataclasses.replace(x, macs=7) for x in project.info.layers)
-    with qtbot.waitSignal(window.context.projectChanged, timeout=1000):
+    with qtbot.waitSignal(window.context.projectChanged):
         project.update_model(dataclasses.replace(project.info, layers=layers))
     window.context.undo_stack.undo()
     assert not project.assignment.weight.any()

@@ -43,7 +43,7 @@ def test_typing_and_return_carry_a_command_out(window, qtbot):
     box = window.commander.palettes.commands()
     qtbot.keyClicks(box.line, "5 bit")
     assert rows(box)[0] == "Layers: 5 bit"
-    with qtbot.waitSignal(window.actions_.chosen, timeout=1000) as caught:
+    with qtbot.waitSignal(window.actions_.chosen) as caught:
         qtbot.keyClick(box.line, Qt.Key.Key_Return)
     assert caught.args == ["bits_5"]
     assert not box.isVisible()
@@ -85,7 +85,7 @@ def test_arrows_move_while_typing(window, qtbot):
     for _ in range(2):
         qtbot.keyClick(box.line, Qt.Key.Key_Down)
     qtbot.keyClick(box.line, Qt.Key.Key_Up)
-    with qtbot.waitSignal(box.chosen, timeout=1000):
+    with qtbot.waitSignal(box.chosen):
         qtbot.keyClick(box.line, Qt.Key.Key_Return)
     name = window.layers.model.layers.names[window.context.selection.current]
     assert name == "layers.1.value"

@@ -212,12 +212,12 @@ def _pixel(plot: Plot, x: float, y: float) -> QPointF:
 
 
 def test_hover_tells_the_place_and_leaving_clears_it(plot, qtbot):
-    with qtbot.waitSignal(plot.hovered, timeout=1000) as told:
+    with qtbot.waitSignal(plot.hovered) as told:
         qtbot.mouseMove(plot.viewport(), _pixel(plot, 4.0, -1.0).toPoint())
     assert told.args[0].x() == pytest.approx(4.0, abs=0.1)
     assert told.args[0].y() == pytest.approx(-1.0, abs=0.1)
     assert plot.cross_hair[0].isVisible()
-    with qtbot.waitSignal(plot.hovered, timeout=1000) as told:
+    with qtbot.waitSignal(plot.hovered) as told:
         QApplication.sendEvent(plot, _leave())
     assert told.args == [None]
     assert not plot.cross_hair[0].isVisible()
@@ -230,7 +230,7 @@ def _leave():
 
 
 def test_click_tells_place_and_modifiers(plot, qtbot):
-    with qtbot.waitSignal(plot.clicked, timeout=1000) as told:
+    with qtbot.waitSignal(plot.clicked) as told:
         qtbot.mouseClick(
             plot.viewport(),
             Qt.MouseButton.LeftButton,
@@ -249,7 +249,7 @@ def test_zoom_goes_back_and_forward(plot, qtbot):
     np.testing.assert_allclose(plot.box.viewRange(), before)
     qtbot.keyClick(plot, Qt.Key.Key_Backspace, Qt.KeyboardModifier.ShiftModifier)
     np.testing.assert_allclose(plot.box.viewRange()[0], [2, 3])
-    with qtbot.waitSignal(plot.fitRequested, timeout=1000):
+    with qtbot.waitSignal(plot.fitRequested):
         qtbot.keyClick(plot, Qt.Key.Key_F)
 
 
@@ -273,7 +273,7 @@ def test_panel_draws_once_and_only_when_visible(panel, qtbot):
     assert panel.drawn[0] >= {"values", "marks"}
     for part in ("a", "b", "b"):
         panel.invalidate(part)
-    qtbot.waitUntil(lambda: len(panel.drawn) == 2, timeout=1000)
+    qtbot.waitUntil(lambda: len(panel.drawn) == 2)
     assert panel.drawn[1] == {"a", "b"}
     panel.hide()
     panel.invalidate("c")
@@ -287,7 +287,7 @@ def test_empty_state_offers_a_first_step(panel, qtbot):
     assert panel.is_empty
     assert panel.empty_title == "No numbers yet"
     assert "Analyse the model." in panel.accessibleDescription()
-    with qtbot.waitSignal(panel.actionRequested, timeout=1000) as asked:
+    with qtbot.waitSignal(panel.actionRequested) as asked:
         panel._empty.actionTriggered.emit()
     assert asked.args == ["analyse"]
     panel.show_plot()
@@ -412,7 +412,7 @@ def test_colours_leave_out_extremes_but_show_zero_and_missing(bar):
 def test_limits_move_by_key_and_mouse_and_come_back(bar, qtbot):
     bar.set_data(np.linspace(-4, 0, 100), "error")
     proposed = bar.limits
-    with qtbot.waitSignal(bar.limitsChanged, timeout=1000):
+    with qtbot.waitSignal(bar.limitsChanged):
         qtbot.keyClick(bar, Qt.Key.Key_Down)
     assert bar.limits[1] == pytest.approx(proposed[1] - 0.1)
     qtbot.keyClick(bar, Qt.Key.Key_Up, Qt.KeyboardModifier.ShiftModifier)

@@ -93,7 +93,7 @@ def test_the_first_edit_makes_a_draft_that_saving_takes_away(window, qtbot, tmp_
     project = Project.create(model_info(6))
     window.session._adopt(project)
     window.context.set_weight([0], Scheme("int4"))
-    qtbot.waitUntil(lambda: project.is_draft, timeout=1000)
+    qtbot.waitUntil(lambda: project.is_draft)
     assert project.path is None
     assert project.dirty
     [entry] = lost(window)
@@ -112,7 +112,7 @@ def test_the_first_edit_makes_a_draft_that_saving_takes_away(window, qtbot, tmp_
 def test_closing_deletes_the_draft(window, qtbot):
     window.session._adopt(project := analysed(6))
     window.context.set_weight([0], Scheme("int4"))
-    qtbot.waitUntil(lambda: project.is_draft, timeout=1000)
+    qtbot.waitUntil(lambda: project.is_draft)
     window.session.close_project()
     assert list(window.settings.sessions_folder.iterdir()) == []
 
@@ -123,7 +123,7 @@ def test_where_no_draft_can_be_written_the_work_goes_on(window, qtbot, tmp_path)
     window.context.message.connect(said.append)
     window.session._adopt(project := Project.create(model_info(6)))
     window.context.set_weight([0], Scheme("int4"))
-    qtbot.waitUntil(lambda: any("A crash would" in text for text in said), timeout=1000)
+    qtbot.waitUntil(lambda: any("A crash would" in text for text in said))
     window.context.set_weight([1], Scheme("int4"))
     qtbot.wait(10)
     assert sum("A crash would" in text for text in said) == 1
@@ -342,7 +342,7 @@ def test_a_killed_worker_leaves_the_window_and_what_is_finished(
         qtbot.wait(dice.randrange(1, 60))
         before = project.rows("weights")[0].value
         os.kill(client._process.pid, signal.SIGKILL)
-        qtbot.waitUntil(lambda n=number: len(window.problems) > n, timeout=5000)
+        qtbot.waitUntil(lambda n=number: len(window.problems) > n)
         problem = window.problems[-1]
         assert "ran out of memory" in problem.what
         assert problem.where.startswith("Analysis")
@@ -396,7 +396,7 @@ def test_the_button_starts_the_job_again(window, client, qtbot):
     client.source = window.context.project.info.source
     window.session.analyse(AnalysisRequest(samples=64))
     client.say(Failed({"what": "Memory ran out."}, "Traceback", memory=True))
-    qtbot.waitUntil(lambda: len(window.problems) == 1, timeout=1000)
+    qtbot.waitUntil(lambda: len(window.problems) == 1)
     dialog = ErrorDialog(window.problems[0], window)
     qtbot.addWidget(dialog)
     dialog.remedyChosen.connect(window.session.try_again)
@@ -414,7 +414,7 @@ def test_a_dead_worker_offers_to_go_on(window, client, qtbot):
     client.source = window.context.project.info.source
     window.session.analyse(AnalysisRequest())
     client.say(Died(-11, {"what": "The worker crashed.", "value": "SIGSEGV"}))
-    qtbot.waitUntil(lambda: len(window.problems) == 1, timeout=1000)
+    qtbot.waitUntil(lambda: len(window.problems) == 1)
     assert [r.text for r in window.problems[0].remedies] == ["Go &on from here"]
     assert "SIGSEGV" in window.problems[0].report()
 
@@ -434,7 +434,7 @@ def test_a_project_that_another_program_replaced(window, qtbot, tmp_path):
     with analysed(6) as other:
         other.save(tmp_path / "b.qscope")
     os.replace(tmp_path / "b.qscope", path)
-    qtbot.waitUntil(lambda: window.notices.bar.notice is not None, timeout=5000)
+    qtbot.waitUntil(lambda: window.notices.bar.notice is not None)
     assert "Another program changed a.qscope" in window.notices.bar.notice.text
     press(window, "Reload")
     assert len(window.context.project.runs) == 2
@@ -446,7 +446,7 @@ def test_a_project_that_is_gone_can_be_saved_again(window, qtbot, tmp_path):
     Project.create(model_info(6), path).close()
     window.session.open(str(path))
     path.unlink()
-    qtbot.waitUntil(lambda: window.notices.bar.notice is not None, timeout=5000)
+    qtbot.waitUntil(lambda: window.notices.bar.notice is not None)
     press(window, "Save")
     assert path.exists()
 
@@ -460,7 +460,7 @@ def test_a_model_file_that_changed(window, qtbot, tmp_path):
     opened = []
     window.session.open = opened.append
     model.write_bytes(b"22")
-    qtbot.waitUntil(lambda: window.notices.bar.notice is not None, timeout=5000)
+    qtbot.waitUntil(lambda: window.notices.bar.notice is not None)
     assert "belong to what was opened" in window.notices.bar.notice.text
     press(window, "Open the changed model")
     assert opened == [str(model)]

@@ -37,7 +37,7 @@ def test_setting_the_same_again_is_silent(selection, qtbot):
     with qtbot.assertNotEmitted(selection.changed):
         selection.set([2, 1], 1)
         selection.set(np.array([1, 2]))
-    with qtbot.waitSignal(selection.changed, timeout=1000):
+    with qtbot.waitSignal(selection.changed):
         selection.set([1, 2], 2)
 
 
@@ -70,7 +70,7 @@ def test_a_pin_holds_the_layers_of_one_panel(qtbot, selection):
     with qtbot.assertNotEmitted(seen.changed):
         selection.set([9])
     assert (seen.layers.tolist(), seen.current) == ([4, 5], 5)
-    with qtbot.waitSignal(seen.changed, timeout=1000):
+    with qtbot.waitSignal(seen.changed):
         seen.set_pinned(False)
     assert (seen.layers.tolist(), seen.current) == ([9], 9)
 

@@ -130,7 +130,7 @@ def test_the_reset_button_resets(qtbot):
     button = next(
         b for b in dialog.findChildren(QPushButton) if b.text() == "&Reset layout"
     )
-    with qtbot.waitSignal(dialog.layoutReset, timeout=1000):
+    with qtbot.waitSignal(dialog.layoutReset):
         button.click()
 
 

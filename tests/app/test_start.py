@@ -96,7 +96,7 @@ def test_missing_files_are_grey(start, settings, tmp_path):
 def test_a_recent_entry_opens(start, settings, qtbot, tmp_path):
     settings.add_recent(str(tmp_path))
     start.refresh()
-    with qtbot.waitSignal(start.openRequested, timeout=1000) as caught:
+    with qtbot.waitSignal(start.openRequested) as caught:
         start.recent.itemClicked.emit(start.recent.item(0))
     assert caught.args == [str(tmp_path)]
 
@@ -112,7 +112,7 @@ def test_the_list_can_be_cleared(start, settings):
 def test_examples_open(start, qtbot):
     buttons = {b.text(): b for b in start.findChildren(QPushButton)}
     for source, name, _ in EXAMPLES:
-        with qtbot.waitSignal(start.openRequested, timeout=1000) as caught:
+        with qtbot.waitSignal(start.openRequested) as caught:
             buttons[name].click()
         assert caught.args == [source]
 
@@ -134,7 +134,7 @@ def test_recent_knows_sources_without_files():
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_theme_switches_live(qapp, qtbot, mode):
     look = theme()
-    with qtbot.waitSignal(look.themeChanged, timeout=1000):
+    with qtbot.waitSignal(look.themeChanged):
         look.set_mode(mode)
     assert look.is_dark == (mode == "dark")
     assert qapp.palette().window().color() == look.colour("window")

@@ -35,7 +35,7 @@ def window(qtbot, tmp_path) -> Iterator[MainWindow]:
     window.resize(1280, 800)
     window.show()
     window.session._adopt(analysed(36))
-    qtbot.waitUntil(lambda: window.layers.model.rowCount() == 36, timeout=1000)
+    qtbot.waitUntil(lambda: window.layers.model.rowCount() == 36)
     window.layers.table.setFocus()
     yield window
     # Qt remembers the modifiers of the last key for clicks that come without any.
@@ -97,7 +97,7 @@ def test_find_by_key(qtbot, window):
     assert window.layers.model.rowCount() == 36
     press(qtbot, window, Key.Key_F, Modifier.ControlModifier | Modifier.ShiftModifier)
     qtbot.keyClicks(window.layers.filter.line, "key")
-    qtbot.waitUntil(lambda: window.layers.model.rowCount() == 6, timeout=1000)
+    qtbot.waitUntil(lambda: window.layers.model.rowCount() == 6)
 
 
 def test_the_baseline_is_pinned_by_key_and_survives(qtbot, window, tmp_path):
@@ -106,7 +106,7 @@ def test_the_baseline_is_pinned_by_key_and_survives(qtbot, window, tmp_path):
     window.context.set_weight([3], Scheme("int2"))
     window.desk.show("compare")
     compare = window.compare
-    qtbot.waitUntil(lambda: compare.model.rowCount() == 1, timeout=1000)
+    qtbot.waitUntil(lambda: compare.model.rowCount() == 1)
     assert compare.left_box.currentText() == BASELINE
     assert compare.model.line(0)[1:3] == ("int4", "int2")
     path = tmp_path / "p.qscope"
