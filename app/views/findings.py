@@ -131,7 +131,18 @@ class FindingsView(QWidget):
         self._channels = None if project is None else ChannelFacts(project)
         self._step.stop()
         self._rules = None
+        self._forget()
         self._invalidate()
+
+    def _forget(self) -> None:
+        """Drop what was found in another project: its layers have no names here."""
+        self.diagnosis = Diagnosis(_SUBJECT, ())
+        self.cards = []
+        self._shown = ""
+        self._unfolded.clear()
+        self._scroll.setWidget(QWidget())
+        self._stack.setCurrentWidget(self._scroll)
+        self._bar.hide()
 
     @Slot()
     def _invalidate(self, *_: object) -> None:
@@ -186,15 +197,13 @@ class FindingsView(QWidget):
     # -- showing -----------------------------------------------------------------
 
     def _show_empty(self) -> None:
-        self.diagnosis = Diagnosis(_SUBJECT, ())
-        self._shown = ""
+        self._forget()
         self._empty.set_text(
             "No findings yet",
             "Findings say what looks wrong, why, and what to try. They need results.",
             "Run analysis…" if self._context.project is not None else "",
         )
         self._stack.setCurrentWidget(self._empty)
-        self._bar.hide()
         self.setAccessibleDescription("No findings yet")
 
     def _show(self, diagnosis: Diagnosis) -> None:

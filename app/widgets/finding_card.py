@@ -88,6 +88,7 @@ class Card(QFrame):
             side = theme().line(1.1)
             pixmap = self.style().standardIcon(_ICONS[severity]).pixmap(side, side)
             icon.setPixmap(pixmap)
+            self._in_line(icon, side)
             row.addWidget(icon, 0, top)
             word = QLabel(severity.capitalize(), self)
             _bold(word)
@@ -96,13 +97,30 @@ class Card(QFrame):
                 palette.ColorRole.WindowText, theme().colour(ROLES[severity])
             )
             word.setPalette(palette)
+            self._in_line(word, word.fontMetrics().height())
             row.addWidget(word, 0, top)
+        self._in_line(self._headline, self._headline.fontMetrics().height())
         row.addWidget(self._headline, 1)
         row.addWidget(self.action, 0, top)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(gap, gap, gap, gap)
         layout.addLayout(row)
         layout.addWidget(self._body)
+
+    def _in_line(self, label: QLabel, height: int) -> None:
+        """Centre the first line of a label on the buttons beside it.
+
+        A headline may wrap, so everything hangs from the top; without this the
+        severity would sit higher than the headline, and both higher than the button.
+
+        Args:
+            label: What stands in the headline's row.
+            height: Of its first line [pixels].
+        """
+        buttons = (self.arrow, self.action) if self.action.text() else (self.arrow,)
+        tallest = max(button.sizeHint().height() for button in buttons)
+        label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        label.setContentsMargins(0, max(0, (tallest - height) // 2), 0, 0)
 
     @property
     def is_folded(self) -> bool:

@@ -7,7 +7,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QLabel
 from pytestqt.qtbot import QtBot
 
-from analysis.diagnosis import RULES, diagnose
+from analysis.diagnosis import RULES, SEVERITIES, diagnose
 from analysis.method import Row, Update
 from analysis.project import Project
 from app.context import AppContext
@@ -38,6 +38,10 @@ def shown(qtbot: QtBot, context: AppContext, project: Project | None) -> Finding
 def settled(qtbot: QtBot, view: FindingsView) -> None:
     """Wait until every rule has judged."""
     qtbot.waitUntil(lambda: not (view._timer.isActive() or view._step.isActive()))
+
+
+def named_severities() -> set[str]:
+    return {severity.capitalize() for severity in SEVERITIES}
 
 
 def texts(card: object) -> str:
@@ -107,6 +111,33 @@ def test_open_cards_stay_open(qtbot: QtBot, context: AppContext) -> None:
     card = next(c for c in view.cards if c.objectName().startswith("concentration"))
     assert not card.is_folded
     theme().set_mode("light")
+
+
+def test_the_findings_go_with_their_project(qtbot: QtBot, context: AppContext) -> None:
+    view = shown(qtbot, context, made(10, ERRORS))
+    assert view.cards
+    context.set_project(None)
+    theme().set_mode("dark")
+    assert not view.cards
+    assert not view.diagnosis.findings
+    theme().set_mode("light")
+    settled(qtbot, view)
+    assert view._stack.currentWidget() is view._empty
+
+
+def test_severity_and_headline_stand_on_one_line(
+    qtbot: QtBot, context: AppContext
+) -> None:
+    view = shown(qtbot, context, made(10, ERRORS))
+    card = view.cards[0]
+    word = next(x for x in card.findChildren(QLabel) if x.text() in named_severities())
+    tops = {
+        label.mapTo(card, label.contentsRect().topLeft()).y()
+        + label.fontMetrics().ascent()
+        for label in (word, card._headline)
+    }
+    assert len(tops) == 1
+    assert word.alignment() == card._headline.alignment()
 
 
 def test_a_hidden_panel_does_not_judge(qtbot: QtBot, context: AppContext) -> None:
