@@ -337,8 +337,8 @@ def test_a_killed_worker_leaves_the_window_and_what_is_finished(
     dice = random.Random(1)
     for number in range(20):
         window.session.analyse(AnalysisRequest(measures=("weights",)))
-        qtbot.waitUntil(lambda n=number: len(project.runs) > n, timeout=20_000)
-        qtbot.waitUntil(lambda: bool(project.rows("weights")), timeout=20_000)
+        qtbot.waitUntil(lambda n=number: len(project.runs) > n)
+        qtbot.waitUntil(lambda: bool(project.rows("weights")))
         qtbot.wait(dice.randrange(1, 60))
         before = project.rows("weights")[0].value
         os.kill(client._process.pid, signal.SIGKILL)
