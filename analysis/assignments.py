@@ -15,7 +15,14 @@ from quant_core.scheme import Scheme
 from quant_core.targets import get_target
 
 CURRENT = "current"
-"""Name of the assignment being edited, which no kept one can have."""
+"""Name of the assignment being edited."""
+
+RESERVED = {
+    CURRENT: "the assignment being edited",
+    "present": "the assignment being edited",
+    "stored float": "the model as it is stored",
+}
+"""Names that no kept assignment can have in any case, with what they stand for."""
 
 Indices = Iterable[int] | NDArray[np.integer]
 
@@ -76,6 +83,8 @@ class Assignments:
         """
         chosen = self.indices(indices)
         changed = np.asarray(chosen[self.starred[chosen] != starred])
+        if not len(changed):
+            return changed
         stars = self.starred.copy()
         stars[changed] = starred
         stars.flags.writeable = False
@@ -195,9 +204,9 @@ class Assignments:
         name = name.strip()
         if not name:
             raise AnalysisError("An assignment needs a name.", value=repr(name))
-        if name == CURRENT:
+        if meaning := RESERVED.get(name.casefold()):
             raise AnalysisError(
-                "This name stands for the assignment being edited.",
+                f"This name stands for {meaning}.",
                 value=name,
                 hint="Choose another name.",
             )
@@ -236,7 +245,8 @@ class Assignments:
 
     def documents(self) -> tuple[object, ...]:
         """Return what `tree` is made of; the same objects mean nothing changed."""
-        return (self.target, self.current, *self.kept, *self.kept.values())
+        edited = self.target, self.current, self.starred
+        return (*edited, *self.kept, *self.kept.values())
 
     def tree(self) -> Tree:
         """Return everything as arrays."""

@@ -9,6 +9,7 @@ import pytest
 from PySide6.QtCore import QItemSelectionModel, Qt
 from PySide6.QtGui import QGuiApplication
 
+from analysis.errors import AnalysisError
 from app.context import AppContext
 from app.models.compare import BASELINE, differences, stored_float, totals
 from app.models.compare_table import DifferenceModel, TotalsModel
@@ -46,6 +47,14 @@ def stored(layers: int) -> Assignment:
 
 
 @pytest.mark.parametrize("layers", [0, 1, 3, 3000])
+@pytest.mark.parametrize("name", [PRESENT, STORED, "stored FLOAT", "Current"])
+def test_no_kept_assignment_has_a_name_that_the_lists_use(name):
+    project = analysed(6)
+    with pytest.raises(AnalysisError, match="This name stands for the"):
+        project.keep_assignment(name)
+    assert not project.assignments
+
+
 def test_models_keep_the_rules_of_qt(qtmodeltester, qapp, layers):
     project = analysed(layers, samples=4)
     project.set_weight(range(layers), Scheme("int4"))

@@ -166,6 +166,11 @@ def test_saving_and_the_modified_mark(window, qtbot, project_file, tmp_path):
     qtbot.waitUntil(window.isWindowModified)
     run(window, "save")
     qtbot.waitUntil(lambda: not window.isWindowModified())
+    window.context.set_weight([4], Scheme("int4"))
+    qtbot.waitUntil(window.isWindowModified)
+    window.undo.trigger()
+    qtbot.waitUntil(lambda: not window.isWindowModified())
+    assert window.context.undo_stack.isClean()
     copy = tmp_path / "copy.qscope"
     window.commander.ask.project_path = lambda _: copy
     run(window, "save_as")
