@@ -47,14 +47,6 @@ def stored(layers: int) -> Assignment:
 
 
 @pytest.mark.parametrize("layers", [0, 1, 3, 3000])
-@pytest.mark.parametrize("name", [PRESENT, STORED, "stored FLOAT", "Current"])
-def test_no_kept_assignment_has_a_name_that_the_lists_use(name):
-    project = analysed(6)
-    with pytest.raises(AnalysisError, match="This name stands for the"):
-        project.keep_assignment(name)
-    assert not project.assignments
-
-
 def test_models_keep_the_rules_of_qt(qtmodeltester, qapp, layers):
     project = analysed(layers, samples=4)
     project.set_weight(range(layers), Scheme("int4"))
@@ -305,3 +297,11 @@ def test_history_names_every_edit_and_goes_back(qtbot, context, tmp_path):
     history.setCurrentIndex(model.index(1, 0))
     assert project.assignment.scheme_of(3) == Scheme("int4")
     assert not project.assignment.locked[3]
+
+
+@pytest.mark.parametrize("name", [PRESENT, STORED, "stored FLOAT", "Current"])
+def test_no_kept_assignment_has_a_name_that_the_lists_use(name):
+    project = analysed(6)
+    with pytest.raises(AnalysisError, match="This name stands for the"):
+        project.keep_assignment(name)
+    assert not project.assignments
