@@ -22,7 +22,8 @@ from PySide6.QtWidgets import (
 from analysis.export import EXPORTERS
 from analysis.version import tool_version
 from app.actions import COMMANDS, default_shortcuts, key_text
-from app.dialogs.analyse import AnalyseDialog, AnalysisRequest
+from app.dialogs.analyse import AnalyseDialog
+from app.dialogs.analysis_request import AnalysisRequest
 from app.dialogs.search import SearchDialog, SearchRequest
 from app.dialogs.settings import SettingsDialog
 from app.scripts import Scripts

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 from analysis.script import Script
 from analysis.search.objective import objectives_of
 from app.ask import Asker
-from app.dialogs.analyse import AnalysisRequest, summary
+from app.dialogs.analysis_request import AnalysisRequest, summary
 from app.models.compare import BASELINE
 from app.models.layer_data import scheme_of_bits
 from app.palettes import Palettes

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.context import AppContext
-from app.dialogs.analyse import summary
+from app.dialogs.analysis_request import summary
 from app.theme import theme
 from app.widgets.empty_state import EmptyState
 from app.widgets.format import DASH, duration, integer

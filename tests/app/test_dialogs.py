@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from PySide6.QtWidgets import QDialogButtonBox
 
-from app.dialogs.analyse import EXAMPLE, SETTINGS_KEY, AnalyseDialog
+from app.dialogs.analyse import AnalyseDialog
+from app.dialogs.analysis_request import EXAMPLE, SETTINGS_KEY
 from app.settings import Settings
 from app.theme import theme
 from app.widgets.tick_box import TickBox

@@ -28,7 +28,7 @@ from analysis.messages import Ended, Finished, Found, Opened, Progress, Started
 from analysis.method import Row, Update
 from analysis.project import Project
 from analysis.search.problem import SearchResult
-from app.dialogs.analyse import AnalysisRequest
+from app.dialogs.analysis_request import AnalysisRequest
 from app.dialogs.search import SearchRequest
 from app.drops import refusal
 from app.errors import ErrorDialog, ExceptionHook, Problem
@@ -579,7 +579,7 @@ def test_the_worker_gives_what_a_script_gets(window, qtbot):
     source, request = (
         "example:digits-cnn",
         AnalysisRequest(
-            data="", measures=("weights",), formats=("int4",), inputs=False
+            data="", measures=("weights",), formats=("int4",), input_formats=()
         ),
     )
     window.session.runner._client = WorkerClient()

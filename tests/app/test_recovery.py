@@ -24,7 +24,7 @@ from analysis.messages import (
 from analysis.method import Row, Update
 from analysis.project import Project
 from analysis.worker import WorkerClient
-from app.dialogs.analyse import AnalysisRequest
+from app.dialogs.analysis_request import AnalysisRequest
 from app.errors import ErrorDialog, Problem
 from app.jobs import JobRunner
 from app.main_window import MainWindow
