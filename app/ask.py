@@ -126,6 +126,7 @@ class Asker:
         self,
         runs_model: bool,
         has_example: bool,
+        layers: int,
         first: AnalysisRequest | None = None,
     ) -> AnalysisRequest | None:
         """Return what to analyse; the form begins with `first`."""
@@ -133,6 +134,7 @@ class Asker:
             self._settings,
             runs_model=runs_model,
             has_example=has_example,
+            layers=layers,
             first=first,
             script=self._scripts.of_analysis,
             parent=self._window,

@@ -252,9 +252,16 @@ class Commander(QObject):
     def do_analyse(self) -> None:
         """Ask what to analyse and start."""
         session = self._session
-        request = self.ask.analysis(session.runs_model, session.has_example)
+        request = self._ask_analysis()
         if request is not None:
             session.analyse(request)
+
+    def _ask_analysis(
+        self, first: AnalysisRequest | None = None
+    ) -> AnalysisRequest | None:
+        session, project = self._session, self._context.project
+        layers = 0 if project is None else len(project.info.layers)
+        return self.ask.analysis(session.runs_model, session.has_example, layers, first)
 
     @Slot(object, object)
     def on_run(self, act: object, run: object) -> None:
@@ -267,8 +274,7 @@ class Commander(QObject):
         if act == "resume":
             session.resume(info.id)
         elif act == "again":
-            first = AnalysisRequest.of_run(info)
-            request = self.ask.analysis(session.runs_model, session.has_example, first)
+            request = self._ask_analysis(AnalysisRequest.of_run(info))
             if request is not None:
                 session.analyse(request)
         elif act == "script":

@@ -24,6 +24,7 @@ from PySide6.QtWidgets import (
 )
 
 from analysis.described import measures_described
+from analysis.expense import Workload
 from analysis.script import Script
 from app.dialogs.analysis_request import (
     EXAMPLE,
@@ -57,6 +58,7 @@ class AnalyseDialog(QDialog):
         runs_model: Whether the network itself can be run; if not, only measures
             that need no data are offered.
         has_example: Whether the model comes with data of its own.
+        layers: Layers of the model, for what measures cost.
         first: What the form says at first; None for the last request.
         script: Returns the script of a request, for *Copy as script*; None to offer
             none.
@@ -69,6 +71,7 @@ class AnalyseDialog(QDialog):
         *,
         runs_model: bool = True,
         has_example: bool = True,
+        layers: int = 1,
         first: AnalysisRequest | None = None,
         script: Callable[[AnalysisRequest], Script | None] | None = None,
         parent: QWidget | None = None,
@@ -79,6 +82,7 @@ class AnalyseDialog(QDialog):
         self._settings = settings
         self._runs_model = runs_model
         self._has_example = has_example
+        self._layers = layers
         last = first or AnalysisRequest.from_saved(settings.get(SETTINGS_KEY, {}))
         self._build_data(last)
         self._build_formats(last)
@@ -104,8 +108,9 @@ class AnalyseDialog(QDialog):
         self._arrange()
         self._explain()
         self._measures.changed.connect(self._check)
-        for box in self._formats:
+        for box in (*self._formats, *self._inputs):
             box.toggled.connect(self._check)
+        self._samples.valueChanged.connect(self._check)
         self._check()
 
     def _kept(self) -> dict[str, dict[str, Any]]:
@@ -256,6 +261,13 @@ class AnalyseDialog(QDialog):
 
     @Slot()
     def _check(self, *_: object) -> None:
+        work = Workload(
+            self._layers,
+            len(_ticked(self._formats)),
+            len(_ticked(self._inputs)),
+            self._samples.value(),
+        )
+        self._measures.show_cost(work)
         mistake = self.mistake()
         note, role = mistake, "danger"
         if not mistake and self.request().data == RANDOM:

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
 )
 
 from analysis.described import Described, measures_described
+from analysis.expense import Workload, expense
 from app.help_topics import set_topic
 from app.theme import theme
 from app.widgets.explain import wrapped
@@ -38,6 +39,7 @@ class MeasureRow(QWidget):
     Attributes:
         measure: As given.
         box: Chooses the measure.
+        about: What it tells and, once known, what it costs.
         fold: Shows or hides the parameters; hidden itself where there are none.
     """
 
@@ -64,6 +66,7 @@ class MeasureRow(QWidget):
         self.fold.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.fold.setAutoRaise(True)
         self.fold.setVisible(bool(measure.parameters))
+        self.about = text_label(measure.sentence, self, role="muted")
         self._body = QWidget(self)
         self.form = ParamsForm(measure, values, self._body)
         self._restore = QPushButton("Restore defaults", self._body)
@@ -88,7 +91,7 @@ class MeasureRow(QWidget):
         inner.addWidget(self._restore, 0, Qt.AlignmentFlag.AlignRight)
         about = QHBoxLayout()
         about.setContentsMargins(indent, 0, 0, 0)
-        about.addWidget(text_label(self.measure.sentence, self, role="muted"))
+        about.addWidget(self.about)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme().line(0.15))
@@ -104,6 +107,13 @@ class MeasureRow(QWidget):
     def mistake(self) -> str:
         """Return what is out of range in a measure that is to run; "" if nothing."""
         return self.form.mistake() if self.is_chosen else ""
+
+    def show_cost(self, work: Workload) -> None:
+        """Say how long the measure takes on what is to be analysed."""
+        found = expense(self.measure.key, self.form.values(), work)
+        cost = f" Takes {found.text}." if found else ""
+        self.about.setText(self.measure.sentence + cost)
+        self.about.setAccessibleName(self.about.text())
 
     @Slot()
     def _on_fold(self) -> None:
@@ -166,6 +176,11 @@ class MeasureList(QWidget):
         """Return all parameters that differ from their defaults, by measure."""
         given = {row.measure.key: row.form.values() for row in self.rows}
         return {key: values for key, values in given.items() if values}
+
+    def show_cost(self, work: Workload) -> None:
+        """Say beside each measure how long it takes."""
+        for row in self.rows:
+            row.show_cost(work)
 
     def mistake(self) -> str:
         """Return the first parameter out of range, as a sentence; "" if none is."""
