@@ -504,7 +504,8 @@ def test_running_again_begins_with_the_settings_of_the_run(window, client):
     window.jobs._refresh()
     firsts = []
 
-    def analysis(runs_model, has_example, first):
+    def analysis(runs_model, has_example, layers, first):
+        assert layers == 6
         firsts.append(first)
 
     window.commander.ask.analysis = analysis
