@@ -80,7 +80,10 @@ class Recording:
         return len(self._kept)
 
     def begin(self, parameters: Iterable[str], sites: Iterable[str]) -> int:
-        """Return the tick at which the first of them is used; 0 if one never was."""
+        """Return the tick at which the first of them is used; 0 if one never was.
+
+        Of none at all it is behind the end: then the whole pass is as it was.
+        """
         return self._first(parameters, sites)[0]
 
     def share(self, parameters: Iterable[str], sites: Iterable[str]) -> float:
@@ -94,7 +97,8 @@ class Recording:
         keys = [("parameter", name) for name in parameters]
         keys += [("site", name) for name in sites]
         # A parameter that no call took as an argument may be read in other ways.
-        return min((self._begins.get(k, (0, 0.0)) for k in keys), default=(0, 0.0))
+        ends = self.ticks + 1, self.seconds
+        return min((self._begins.get(k, (0, 0.0)) for k in keys), default=ends)
 
     @property
     def intact(self) -> bool:

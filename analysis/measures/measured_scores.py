@@ -15,9 +15,10 @@ from analysis.method import Row
 from analysis.prediction import clustered_ratio
 from analysis.results import Part
 from analysis.tasks.base import Task
+from analysis.tasks.kl import Kl
 from analysis.tasks.outputs import attended
 
-METRICS = ("mse", "sqnr", "cosine", "task")
+METRICS = ("kl", "mse", "sqnr", "cosine", "task")
 """Further numbers of a quantized output; "task" stands for top-1, perplexity ..."""
 
 Pair = tuple[Tensor, Tensor]
@@ -41,16 +42,19 @@ def compared(
         output: Quantized output of the same shape.
 
     Returns:
-        "error" in the task's unit; "mse": squared distance and power, also for SQNR;
-        "cosine"; the task's own metrics under their names.
+        "error" in the task's unit; "kl" of the outputs read as logits; "mse": squared
+        distance and power, also for SQNR; "cosine"; the task's own metrics under
+        their names.
     """
     found = {"error": task.error(reference, output, batch)}
+    if "kl" in metrics and reference.dim() > 1:
+        found["kl"] = Kl().error(reference, output, batch)
     if {"mse", "sqnr", "cosine"} & set(metrics):
-        found |= _distances(reference, output, batch)
+        found |= distances(reference, output, batch)
     if "task" in metrics:
         found |= task_metrics(task, output, batch)
     good = torch.isfinite(reference.reshape(batch.size, -1)).all(1)
-    return {name: _finite(pair, good) for name, pair in found.items()}
+    return {name: finite(pair, good) for name, pair in found.items()}
 
 
 def task_metrics(task: Task, output: Tensor, batch: Batch) -> dict[str, Pair]:
@@ -61,8 +65,11 @@ def task_metrics(task: Task, output: Tensor, batch: Batch) -> dict[str, Pair]:
     }
 
 
-def _finite(pair: Pair, good: Tensor) -> Pair:
-    # A quantized network that leaves the finite numbers is infinitely wrong.
+def finite(pair: Pair, good: Tensor) -> Pair:
+    """Return a pair to add up, on the CPU, in which only good samples weigh anything.
+
+    A quantized network that leaves the finite numbers is infinitely wrong.
+    """
     numerator = pair[0].double().nan_to_num(math.inf, math.inf, math.inf)
     return (
         torch.where(good, numerator, 0.0).cpu(),
@@ -70,8 +77,18 @@ def _finite(pair: Pair, good: Tensor) -> Pair:
     )
 
 
-def _distances(reference: Tensor, output: Tensor, batch: Batch) -> dict[str, Pair]:
-    """Return squared distance by power, and the cosine, of judged positions."""
+def distances(reference: Tensor, output: Tensor, batch: Batch) -> dict[str, Pair]:
+    """Return squared distance by power, and the cosine, of judged positions.
+
+    Args:
+        reference: `[N, ...]`; positions that a mask `[N, T]` of the batch leaves out
+            do not count where the tensor is `[N, T, C]`.
+        output: Of the same shape.
+        batch: What both were computed from.
+
+    Returns:
+        Numerators and weights of "mse" and "cosine".
+    """
     mask = attended(reference.shape[:2], batch) if reference.dim() == 3 else None
     pair = []
     for tensor in (reference, output):
@@ -149,13 +166,25 @@ class Scores:
         target: str,
         format: str | None,  # noqa: A002
         part: Part,
+        quantity: str = "error",
     ) -> tuple[Row, ...]:
-        """Return every quantity of one measurement, the error first."""
+        """Return every number of one measurement, the error first.
+
+        Args:
+            number: Which measurement.
+            target: What the rows are for.
+            format: Key of the scheme.
+            part: What was quantized.
+            quantity: What the error is called; further numbers of any but "error" are
+                called after it ("cumulative_sqnr").
+        """
+        prefix = "" if quantity == "error" else f"{quantity}_"
         found = []
-        for name, column in self._columns.items():
-            value, stderr = _ratio(column[number])
-            for quantity, told, error in self._told(name, value, stderr):
-                found.append(Row(target, format, told, error, quantity, part))
+        for column, pairs in self._columns.items():
+            value, stderr = _ratio(pairs[number])
+            for name, told, error in self._told(column, value, stderr):
+                called = quantity if name == "error" else prefix + name
+                found.append(Row(target, format, told, error, called, part))
         return tuple(found)
 
     def _told(

@@ -5,82 +5,24 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from analysis.data.batch import Batch, call
-from analysis.measures.candidates import Candidates
 from analysis.measures.context import RowKey
 from analysis.measures.measured_scores import Scores, compared
+from analysis.measures.measured_steps import Group, Step
 from analysis.measures.measuring import Measuring, Setting
 from analysis.method import Row, Update
 from analysis.quality import FORWARD_SECONDS
-from analysis.results import Part
 from quant_core.replay import Recording, recorded
 from quant_core.scheme import Scheme
 from quant_core.sites import Site
 
 _CHECKED = (0.5, 1.0)
 """Places in the network, by share of its steps, where a replay is checked first."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing to measure: what differs from the setting of its group.
-
-    Attributes:
-        target: Layer or site that the row is for, "" for the whole model.
-        format: Key of the scheme that the row is for.
-        part: What was quantized.
-        change: What differs.
-    """
-
-    target: str
-    format: str | None
-    part: Part
-    change: Setting
-
-    @property
-    def row_key(self) -> RowKey:
-        """Key of the row of its error."""
-        return self.target, self.format, "error", self.part
-
-
-@dataclass(frozen=True)
-class Group:
-    """Steps that start from one setting, whose pass is recorded once per batch."""
-
-    steps: Sequence[Step]
-    base: Setting = field(default_factory=Setting)
-
-
-def weight_steps(measuring: Measuring, broken: Mapping[str, Tensor]) -> list[Step]:
-    """Return a step for every layer in every scheme that fits it.
-
-    Args:
-        measuring: Its context names the schemes; gets warnings of those that fit not.
-        broken: Parameters that get no result.
-    """
-    layers = [x for x in measuring.layers.values() if x.parameter not in broken]
-    candidates = Candidates(layers, measuring.context.schemes)
-    measuring.warnings += candidates.warnings
-    return [
-        Step(layer.name, scheme.key, "weight", Setting({layer.name: scheme}))
-        for layer in layers
-        for scheme in candidates.schemes_of(layer)
-    ]
-
-
-def input_steps(measuring: Measuring) -> list[Step]:
-    """Return a step for every layer input in every scheme that was calibrated."""
-    return [
-        Step(name, one.scheme.key, "input", Setting(inputs={name: one}))
-        for name, quantizers in measuring.quantizers.items()
-        for one in quantizers
-    ]
 
 
 class Sweep:
@@ -92,8 +34,9 @@ class Sweep:
     Args:
         measuring: The network and its data.
         key: Of the measure, for its arrays.
-        groups: What to measure.
+        groups: What to measure; a shard of the context measures its share of it.
         metrics: Further numbers (`measured_scores.METRICS`).
+        before: Work done before it.
     """
 
     def __init__(
@@ -102,26 +45,35 @@ class Sweep:
         key: str,
         groups: Sequence[Group],
         metrics: Sequence[str] = (),
+        before: float = 0.0,
     ) -> None:
         self._on, self._key, self._metrics = measuring, key, tuple(metrics)
         done: Mapping[RowKey, Row] = {}
         if len(measuring.batches) == 1:
             # Rows of several batches may have been estimates from the first ones.
             done = measuring.context.done
-        self._groups = [
+        left = [
             Group([s for s in group.steps if s.row_key not in done], group.base)
             for group in groups
         ]
-        self._groups = [group for group in self._groups if group.steps]
-        self._steps = [step for group in self._groups for step in group.steps]
-        self._number = {id(step): i for i, step in enumerate(self._steps)}
+        everything = [step for group in left for step in group.steps]
+        self._number = {id(step): i for i, step in enumerate(everything)}
         self._scores = Scores(
-            len(self._steps), measuring.samples, metrics, per_token=measuring.per_token
+            len(everything), measuring.samples, metrics, per_token=measuring.per_token
         )
-        self._cost = np.ones(len(self._steps))
+        self._cost = np.ones(len(everything))
+        # Dealt out like cards: later steps of a network cost less.
+        shard, shards = measuring.context.shard
+        mine = {id(step) for step in everything[shard::shards]}
+        shares = (
+            Group([s for s in group.steps if id(s) in mine], group.base)
+            for group in left
+        )
+        self._groups = [group for group in shares if group.steps]
+        self._steps = [step for group in self._groups for step in group.steps]
         self._reuses = True
         self._checked = False
-        self._done = 0.0
+        self._done = self._before = before
 
     def run(self) -> Iterator[Update]:
         """Yield updates; rows of several batches sharpen with each of them."""
@@ -134,18 +86,19 @@ class Sweep:
             yield from self._batch(batch, is_last=number == last)
             if number < last:
                 yield self._estimates(name, batch)
-        yield self._update("", done=self._total)
+        yield self._update("", done=self.total)
 
     @property
-    def _total(self) -> float:
+    def total(self) -> float:
         """Work in passes times samples: float, recorded, and what each step costs."""
-        passes = 1 + len(self._groups) + float(self._cost.sum())
-        return self._on.samples * passes
+        costs = self._cost[[self._number[id(step)] for step in self._steps]]
+        passes = 1 + len(self._groups) + float(costs.sum())
+        return self._before + self._on.samples * passes
 
     def _update(
         self, note: str, rows: tuple[Row, ...] = (), *, done: float | None = None
     ) -> Update:
-        total = self._total
+        total = self.total
         return Update(
             min(self._done, total) if done is None else done,
             total,
@@ -182,7 +135,8 @@ class Sweep:
             if key.startswith(f"{name}/")
         }
         found = self._scores.put(batch.first, parts)
-        self._done += batch.size * (len(self._groups) + len(self._steps)) * found
+        passes = len(self._groups) + len(self._steps)
+        self._done += batch.size * passes * found
         return found
 
     def _estimates(self, name: str, batch: Batch) -> Update:
@@ -197,7 +151,9 @@ class Sweep:
 
     def _rows(self, step: Step) -> tuple[Row, ...]:
         number = self._number[id(step)]
-        return self._scores.rows(number, step.target, step.format, step.part)
+        return self._scores.rows(
+            number, step.target, step.format, step.part, step.quantity
+        )
 
     # -- one batch -------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from analysis.diagnosis.concentration import CARRIED
 from analysis.diagnosis.symmetry import UNUSED
 from analysis.method import Row, Update
 from analysis.project import Project
+from analysis.quality import ORDER
 from quant_core.scheme import Scheme, parse_scheme
 from tests.analysis.diagnosis.projects import add_errors, add_statistics, made
 from tests.budget import assert_within, clock
@@ -301,6 +302,19 @@ def test_onset_is_the_step_that_makes_most_of_the_final_error() -> None:
     finding = only(project, "onset")
     assert finding.layers == (2,)
     assert numbers(finding)["error added here"] == pytest.approx(4.8)
+
+
+def test_onset_follows_the_order_in_which_layers_are_used() -> None:
+    project = made(3)
+    # Defined as l0, l1, l2; used as l1, l2, l0.
+    curve = {"l1": 0.1, "l2": 5.0, "l0": 5.1}
+    rows = tuple(Row(k, "int4", v, quantity="cumulative") for k, v in curve.items())
+    run = project.begin_run("measured_error", unit="nats")
+    project.apply(run, Update(1, 1, rows=rows, arrays={ORDER: np.array([1, 2, 0])}))
+    project.end_run(run)
+    finding = only(project, "onset")
+    assert finding.layers == (2,)
+    assert numbers(finding)["layers before it"] == 1
 
 
 def test_edges_are_judged_by_their_share_of_the_error() -> None:
