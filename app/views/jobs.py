@@ -21,9 +21,9 @@ from PySide6.QtWidgets import (
 from app.context import AppContext
 from app.dialogs.analysis_request import summary
 from app.theme import theme
+from app.widgets.elided import Elided
 from app.widgets.empty_state import EmptyState
 from app.widgets.format import DASH, duration, integer
-from app.widgets.plot_panel import Elided
 
 if TYPE_CHECKING:
     from analysis.runs import RunInfo

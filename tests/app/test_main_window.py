@@ -92,6 +92,68 @@ def test_starts_with_the_start_page(window):
     assert not window.actions_["analyse"].isEnabled()
 
 
+HEAVY = ("pyqtgraph", "h5py", "psygnal", "analysis.project", "app.session")
+
+
+def test_the_start_page_is_on_the_screen_before_anything_heavy(tmp_path):
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "import app.__main__\n"
+        "from PySide6.QtWidgets import QApplication\n"
+        "from app.main_window import MainWindow\n"
+        "from app.settings import Settings\n"
+        "class Window(MainWindow):\n"
+        "    def paintEvent(self, event):\n"
+        "        super().paintEvent(event)\n"
+        f"        print(sorted(set({HEAVY!r}) & set(sys.modules)), flush=True)\n"
+        "    def furnish(self, session=None):\n"
+        "        QApplication.exit()\n"
+        "qt = QApplication(['quantscope'])\n"
+        "settings = Settings(Path(sys.argv[1]))\n"
+        "window = Window(settings, furnished=False)\n"
+        "window.show()\n"
+        "qt.exec()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "settings.ini")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert set(done.stdout.split("\n")) == {"[]", ""}, done.stderr
+
+
+def test_what_is_behind_the_start_page_comes_by_itself(
+    window, qtbot, client, tmp_path, project_file
+):
+    settings = Settings(tmp_path / "late.ini")
+    late = MainWindow(settings, furnished=False)
+    qtbot.addWidget(late)
+    late.resize(1280, 800)
+    assert not late.actions_["analyse"].isEnabled()
+    with qtbot.waitSignal(late.ready):
+        late.show()
+    assert late.session.settings is settings
+    assert late.start.isVisible()
+
+    def menus(of: MainWindow) -> list[list[str]]:
+        found = [action.menu() for action in of.menuBar().actions()]
+        return [[action.text() for action in menu.actions()] for menu in found]
+
+    assert menus(late) == menus(window)
+    late.session.open(str(project_file))
+    assert late.layers.model.rowCount() == 36
+    assert late.close()
+
+
+def test_a_window_can_be_closed_before_it_is_furnished(qtbot, tmp_path):
+    late = MainWindow(Settings(tmp_path / "late.ini"), furnished=False)
+    qtbot.addWidget(late)
+    with qtbot.waitSignal(late.closed):
+        assert late.close()
+
+
 def test_a_project_fills_the_panels(window, project_file):
     window.session.open(str(project_file))
     assert window.problems == []
