@@ -180,7 +180,9 @@ class AppContext(QObject):
         text = f"Set {count(len(changed), 'layer')} to {label}"
         self._push(before, text, len(changed))
         notes = [f"{text}." if len(changed) else f"Nothing to set to {label}."]
-        tied = len(np.setdiff1d(changed, asked))
+        unasked = np.ones(len(before), dtype=np.bool_)
+        unasked[asked] = False
+        tied = int(np.count_nonzero(unasked[changed]))
         if tied:
             notes.append(f"{count(tied, 'tied layer')} changed along.")
         held = _others(project.assignment, asked, scheme)
