@@ -158,6 +158,7 @@ class MainWindow(QMainWindow):
         self.log = LogView(self.logbook, self)
         self.help = HelpView(self)
         self.jobs.actionRequested.connect(self.commander.on_run)
+        self.jobs.commandRequested.connect(self.commander.run)
         set_topic(self.start, "panel:start")
         below, side = Place("centre_below"), Place("left_below")
         hidden = Place("centre", is_shown=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import shiboken6
 from PySide6.QtCore import Qt, QTimer, QUrl
 from PySide6.QtWidgets import QApplication, QDialog, QLineEdit, QWidget
 
@@ -45,6 +46,17 @@ def test_f1_explains_what_has_the_focus_and_then_follows_it(window, qtbot):
     window.help.follow.setChecked(False)
     window.layers.table.setFocus()
     assert window.help.topic == "panel:log"
+
+
+def test_what_had_the_focus_may_be_gone(window, qtbot):
+    field = QLineEdit(window)
+    field.show()
+    window.activateWindow()
+    field.setFocus()
+    qtbot.waitUntil(field.hasFocus)
+    shiboken6.delete(field)
+    window.actions_["help"].trigger()
+    assert window.help.topic == "panel:help"
 
 
 def test_help_is_there_on_the_start_page(qtbot, tmp_path):
