@@ -194,7 +194,7 @@ class MeasuredError:
         with evaluating(module):
             measuring = Measuring(context, module, self.title)
             with measuring.tap.exchanged(measuring.broken()):
-                yield from _whole(measuring, assignment, {})
+                yield from _whole(measuring, assignment)
 
     def repeatedly(
         self, context: MeasureContext
@@ -226,9 +226,11 @@ def _indices(measuring: Measuring, names: Sequence[str]) -> NDArray[np.int32]:
 
 
 def _whole(
-    measuring: Measuring, assignment: Assignment, references: dict[int, Tensor]
+    measuring: Measuring,
+    assignment: Assignment,
+    kept: dict[int, Tensor] | None = None,
 ) -> Iterator[Update]:
-    """Compare an assignment; float outputs by first sample are read and kept."""
+    """Compare an assignment; float outputs are read from `kept` and added to it."""
     samples = float(measuring.samples)
     measuring.inside_attention = any(":" in name for name in assignment.sites)
     inputs = assigned_inputs(assignment)
@@ -239,9 +241,11 @@ def _whole(
     scores = Scores(1, measuring.samples, METRICS, per_token=measuring.per_token)
     done = samples
     for batch in measuring.batches:
-        reference = references.get(batch.first)
+        reference = None if kept is None else kept.get(batch.first)
         if reference is None:
-            reference = references[batch.first] = measuring.reference(batch)
+            reference = measuring.reference(batch)
+            if kept is not None:
+                kept[batch.first] = reference
         output = measuring.output(change, batch)
         pairs = compared(measuring.task, ("task",), batch, reference, output)
         floats = task_metrics(measuring.task, reference, batch)
