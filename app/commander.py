@@ -340,10 +340,11 @@ class Commander(QObject):
         chosen = self.ask.preferences(fixed, self.do_layout_reset)
         if chosen is not None:
             self._settings.preferences = chosen
+            self._session.apply_preferences()
+            self._context.retell()
             theme().set_mode(chosen.mode)
             self._window.actions_[f"theme_{chosen.mode}"].setChecked(True)
             self._window.actions_.set_shortcuts(chosen.shortcuts)
-            self._session.apply_preferences()
 
     def do_help(self) -> None:
         """Explain what has the focus, in the help pane."""

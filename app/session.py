@@ -46,7 +46,7 @@ from app.recovery import Lost
 from app.remedies import ModelJob, remedied, remedies
 from app.scripts import Scripts
 from app.settings import Settings
-from app.widgets.format import count
+from app.widgets.format import count, set_digits
 from quant_core.assignment import Assignment
 from quant_core.scheme import Scheme
 from quant_core.sites import Site
@@ -95,8 +95,9 @@ class Session(QObject):
         self.apply_preferences()
 
     def apply_preferences(self) -> None:
-        """Save as often, and compute with as many threads, as the settings say."""
+        """Save as often, compute and show numbers as the settings say."""
         preferences = self.settings.preferences
+        set_digits(preferences.digits)
         self.guard.set_interval(preferences.autosave_seconds)
         self.runner.set_threads(preferences.threads)
 
