@@ -260,6 +260,7 @@ def analysis(
     params: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
     batch_size: int = 0,
+    workers: int = 1,
     request: DataRequest | None = None,
 ) -> Analyze:
     """Return the description of an analysis; see `analyze` for the arguments.
@@ -272,6 +273,7 @@ def analysis(
         params: Parameters of measures, by key and name.
         seed: Seed of every random draw.
         batch_size: Samples per forward call; 0 lets each measure choose.
+        workers: Processes that share the measured error.
         request: How the data were asked for.
     """
     return Analyze(
@@ -282,6 +284,7 @@ def analysis(
         request,
         seed,
         batch_size,
+        workers,
         earlier_runs(project) if project is not None else {},
     )
 
@@ -297,6 +300,7 @@ def analyze(
     params: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
     batch_size: int = 0,
+    workers: int = 1,
     resume: bool = False,
     request: DataRequest | None = None,
 ) -> Generator[tuple[str, Update], None, None]:
@@ -312,6 +316,7 @@ def analyze(
         params: Parameters of measures, by key and name.
         seed: Seed of every random draw.
         batch_size: Samples per forward call; 0 lets each measure choose.
+        workers: Processes that share the measured error; each holds the model.
         resume: Continue runs of the project that were made with equal settings, and
             leave out those that are complete.
         request: How the data were asked for, kept with the runs.
@@ -328,6 +333,7 @@ def analyze(
         params=params,
         seed=seed,
         batch_size=batch_size,
+        workers=workers,
         request=request,
     )
     if project is None:

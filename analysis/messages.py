@@ -72,6 +72,7 @@ class Analyze:
         data: Calibration data.
         seed: Seed of every random draw.
         batch_size: Samples per forward call; 0 lets each measure choose.
+        workers: Processes that share a measure that can be shared out.
         earlier: Runs to continue, by measure, from `earlier_runs`.
     """
 
@@ -82,6 +83,7 @@ class Analyze:
     data: DataRequest | None = None
     seed: int = 0
     batch_size: int = 0
+    workers: int = 1
     earlier: Mapping[str, Earlier] = field(default_factory=dict)
 
 

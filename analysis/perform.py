@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def perform(job: Job, model: LoadedModel | None, data: Data | None) -> Events:
         yield Started(key, step.meta, step.run)
         if data is not None and data.warnings and step.measure.needs_data:
             yield Progress(key, Update(0, 1, "", warnings=data.warnings))
-        with _closing(step.measure.run(step.context)) as updates:
+        with _closing(_updates(step, job.workers)) as updates:
             for update in updates:
                 yield Progress(key, update)
         yield Ended(key)
@@ -98,6 +99,19 @@ def check(job: Analyze, model: LoadedModel, data: Data | None) -> None:
         AnalysisError: as `perform` would; says why and what to do.
     """
     _steps(job, model, data)
+
+
+def _updates(step: _Step, workers: int) -> Iterator[Update]:
+    """Return the updates of a measure, shared out where it can be.
+
+    The worker process of the window may not have processes of its own.
+    """
+    alone = workers <= 1 or multiprocessing.current_process().daemon
+    if alone or not getattr(step.measure, "shareable", False):
+        return step.measure.run(step.context)
+    from analysis.measures.sharing import shared
+
+    return shared(step.measure, step.context, workers)
 
 
 @contextmanager

@@ -84,6 +84,7 @@ class MeasuredError:
     better: ClassVar[Literal["lower", "higher", "neither"]] = "lower"
     version: ClassVar[int] = 1
     needs_data: ClassVar[bool] = True
+    shareable: ClassVar[bool] = True
 
     scopes: list[str] = param(
         ["alone"],
@@ -150,17 +151,17 @@ class MeasuredError:
         groups = groups_of(weights, wanted, order, target)
         groups += groups_of(inputs, wanted, order, target)
         outputs = self._outputs(measuring, weights, wanted)
-        before = 0.0 if outputs is None else outputs.work
-        sweep = Sweep(measuring, self.key, groups, self.metrics, before)
+        after = 0.0 if outputs is None else outputs.work
+        sweep = Sweep(measuring, self.key, groups, self.metrics, after)
         if layers:
             used = _indices(measuring, layers)
             yield Update(0.0, sweep.total, arrays={ORDER: used})
+        yield from sweep.run()
         if outputs is not None:
             for done, note, rows in outputs.run():
-                told = measuring.told()
-                samples = measuring.samples
+                done += sweep.total - after
+                told, samples = measuring.told(), measuring.samples
                 yield Update(done, sweep.total, note, rows, {}, told, samples)
-        yield from sweep.run()
 
     def _outputs(
         self, measuring: Measuring, steps: Sequence[Step], wanted: Sequence[str]

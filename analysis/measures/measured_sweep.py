@@ -36,7 +36,7 @@ class Sweep:
         key: Of the measure, for its arrays.
         groups: What to measure; a shard of the context measures its share of it.
         metrics: Further numbers (`measured_scores.METRICS`).
-        before: Work done before it.
+        after: Work that follows it.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Sweep:
         key: str,
         groups: Sequence[Group],
         metrics: Sequence[str] = (),
-        before: float = 0.0,
+        after: float = 0.0,
     ) -> None:
         self._on, self._key, self._metrics = measuring, key, tuple(metrics)
         done: Mapping[RowKey, Row] = {}
@@ -73,7 +73,7 @@ class Sweep:
         self._steps = [step for group in self._groups for step in group.steps]
         self._reuses = True
         self._checked = False
-        self._done = self._before = before
+        self._done, self._after = 0.0, after
 
     def run(self) -> Iterator[Update]:
         """Yield updates; rows of several batches sharpen with each of them."""
@@ -86,21 +86,21 @@ class Sweep:
             yield from self._batch(batch, is_last=number == last)
             if number < last:
                 yield self._estimates(name, batch)
-        yield self._update("", done=self.total)
+        yield self._update("", done=self.total - self._after)
 
     @property
     def total(self) -> float:
         """Work in passes times samples: float, recorded, and what each step costs."""
         costs = self._cost[[self._number[id(step)] for step in self._steps]]
         passes = 1 + len(self._groups) + float(costs.sum())
-        return self._before + self._on.samples * passes
+        return self._on.samples * passes + self._after
 
     def _update(
         self, note: str, rows: tuple[Row, ...] = (), *, done: float | None = None
     ) -> Update:
         total = self.total
         return Update(
-            min(self._done, total) if done is None else done,
+            min(self._done, total - self._after) if done is None else done,
             total,
             note,
             rows,
