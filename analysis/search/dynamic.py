@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,12 +11,15 @@ from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
 from analysis.method import check_params, param
-from analysis.search.branch import undominated
+from analysis.search.branch import Found, undominated
 from analysis.search.budget import Budget
 from analysis.search.hull import lower_hull
 from analysis.search.problem import CostTable, Floats, Indices, SearchResult
 from analysis.search.question import ROUNDING, Row, ask
 from analysis.search.relaxed import spend
+
+EFFORT = 1_000_000
+"""States beyond which branch and bound is the faster way, about a second."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +62,30 @@ class Dynamic:
                 allowed="one of its limits alone",
                 hint="The search `exact` takes several.",
             )
-        option, bound = knapsack(question.objective, question.rows[0], self.states)
-        return question.answer(option, bound)
+        found = knapsack(question.objective, question.rows[0], self.states)
+        return question.answer(found.option, found.bound)
 
 
-def knapsack(objective: Floats, row: Row, states: int) -> tuple[Indices, float]:
-    """Return `[G]` options of least objective under one limit, and a lower bound.
+def knapsack(objective: Floats, row: Row, states: int) -> Found:
+    """Return the options of least objective under one limit, and a lower bound.
 
     Args:
         objective: `[G, P]`, not negative, inf where an option is not offered.
         row: A limit that some choice keeps.
         states: Pairs of size and objective kept at most.
     """
+    found = _walk(objective, row, states, math.inf)
+    assert found is not None
+    return found
+
+
+def small_knapsack(objective: Floats, row: Row) -> Found | None:
+    """Return what `knapsack` proves, or None where that takes too many states."""
+    return _walk(objective, row, EFFORT, EFFORT)
+
+
+def _walk(objective: Floats, row: Row, states: int, effort: float) -> Found | None:
+    """Return what `knapsack` does, or None after `effort` states of all groups."""
     groups = np.arange(len(objective))
     offered = undominated(objective, [row.amount])
     size = np.where(offered, row.amount, np.inf)
@@ -102,6 +118,9 @@ def knapsack(objective: Floats, row: Row, states: int) -> tuple[Indices, float]:
         room = row.most * (1 + 2 * ROUNDING) - rest[number]
         options = np.flatnonzero(kept[group])
         walk.extend(options, size[group], cost[group], extra[group], room, slack)
+        effort -= len(walk.size)
+        if effort < 0:
+            return None
         walk.thin(states)
     best = known
     for state in np.argsort(walk.cost, kind="stable"):
@@ -112,7 +131,7 @@ def knapsack(objective: Floats, row: Row, states: int) -> tuple[Indices, float]:
             best = option
             break
     value = float(cost[groups, best].sum())
-    return best, max(bound, min(value, bound + walk.lost))
+    return Found(best, max(bound, min(value, bound + walk.lost)))
 
 
 @dataclass

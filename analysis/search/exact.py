@@ -9,6 +9,7 @@ from typing import ClassVar
 from analysis.method import check_params, param
 from analysis.search.branch import OutOfTime, Solver
 from analysis.search.budget import Budget
+from analysis.search.dynamic import small_knapsack
 from analysis.search.nearest import infeasible
 from analysis.search.problem import CostTable, SearchResult
 from analysis.search.question import ask
@@ -19,9 +20,10 @@ class Exact:
     """Finds the assignment of least error within the budget, and proves it.
 
     Solves the multiple-choice knapsack problem (one scheme per layer, tied layers
-    together, locked layers held, all limits at once) with the branch-and-bound solver
-    HiGHS, after ruling out every choice whose reduced cost shows that no optimal
-    assignment contains it. With a limit on the error alone it finds the smallest
+    together, locked layers held, all limits at once), after ruling out every choice
+    whose reduced cost shows that no optimal assignment contains it: under one limit by
+    dynamic programming while that is short, else with the branch-and-bound solver
+    HiGHS. With a limit on the error alone it finds the smallest
     model instead. The error minimised is the sum over layers, without interactions.
     Dong et al. (2020), HAWQ-V2, arXiv 1911.03852 and Yao et al. (2021), HAWQ-V3,
     arXiv 2011.10680 for the formulation; Pisinger (1995), European Journal of
@@ -60,8 +62,13 @@ class Exact:
         rows, sizes = question.rows, question.sizes
         # Whether an error limit can be kept beside others only the optimum tells.
         gap = self.gap if not sizes or len(sizes) == len(rows) else 0.0
-        solver = Solver(gap, time.monotonic() + self.seconds)
-        found = solver.minimise(question.objective, sizes or rows)
+        limits = sizes or rows
+        found = (
+            small_knapsack(question.objective, limits[0]) if len(limits) == 1 else None
+        )
+        if found is None:
+            solver = Solver(gap, time.monotonic() + self.seconds)
+            found = solver.minimise(question.objective, limits)
         if found is None:
             raise infeasible(question)
         for row in rows:

@@ -1,9 +1,9 @@
 """Speed of the searches, and their objective beside other solvers on the same tables.
 
 Run from the project's root: `python -m tests.benchmarks.search [--quick]`. PuLP with
-CBC, which HAWQ-V3 and NVIDIA's Model Optimizer call, is compared where it is installed
-(`pip install pulp`); both sides solve the same table in the same run. The dynamic
-program of AutoRound's AutoScheme is our `dynamic` with thinned states.
+CBC (as HAWQ-V3 calls it), the solver of NVIDIA's Model Optimizer and the one of
+AutoRound's AutoScheme are compared where they are installed (`make peers` does); both
+sides solve the same table in the same run.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ from quant_core.scheme import Scheme
 from quant_core.sites import Layer
 
 T = TypeVar("T")
+Choice = NDArray[np.int64]
+Peer = Callable[[CostTable, float, float], Choice | None]
 
 FORMATS = ("int2", "int3", "int4", "nf4", "int5", "int6", "int8")
 EXPERTS = 64
+AUTO_STATES = 500
 FRONT_SECONDS, EXACT_SECONDS, TIED_SECONDS, GAP = 1.0, 5.0, 10.0, 1e-4
 
 
@@ -105,7 +108,7 @@ def speed(layers: int, experts: int) -> None:
         print(f"{method.key:8} {experts} tied layers: {told}  gap {found.gap:.2g}")
 
 
-def with_pulp(costs: CostTable, bits: float, factor: float) -> NDArray[np.int64] | None:
+def with_pulp(costs: CostTable, bits: float, factor: float) -> Choice | None:
     """Return what PuLP's CBC chooses, None when it finds nothing.
 
     Args:
@@ -133,39 +136,80 @@ def with_pulp(costs: CostTable, bits: float, factor: float) -> NDArray[np.int64]
     return np.array([[v.value() or 0.0 for v in row] for row in x]).argmax(1)
 
 
-def beside_pulp(sizes: tuple[int, ...]) -> None:
-    if importlib.util.find_spec("pulp") is None:
-        print("PuLP is not installed: `pip install pulp` compares with CBC")
-        return
-    cases = [
-        (layers, scale, factor)
-        for layers in sizes
-        for scale, factor in ((1.0, 1.0), (1e-9, 1.0), (1e-9, 1e9))
-    ]
-    for layers, scale, factor in cases:
-        one_beside_pulp(table(layers, scale=scale), scale, factor)
+def with_model_optimizer(costs: CostTable, bits: float, factor: float) -> Choice | None:
+    """Return what the linear programs of NVIDIA's Model Optimizer choose."""
+    from modelopt.torch.opt.searcher import LPS
+
+    solver = LPS(
+        "bits",
+        {"bits": bits * costs.parameters},
+        {"bits": costs.bits.tolist()},
+        (costs.cost * factor).tolist(),
+    )
+    choice, status = solver()
+    return np.array(choice) if status == "Optimal" else None
 
 
-def one_beside_pulp(costs: CostTable, scale: float, factor: float) -> None:
+def with_auto_scheme(costs: CostTable, bits: float, factor: float) -> Choice | None:
+    """Return what the dynamic program of AutoRound's AutoScheme chooses.
+
+    By default it keeps as many states as there are, which for layers of unlike sizes
+    doubles with every layer; it gets a limit of them here.
+    """
+    from auto_round.auto_scheme.delta_loss import choose_bits_per_layer_with_path
+
+    options = {
+        str(i): [
+            (k, int(size), float(cost * factor), [str(i)])
+            for k, (size, cost) in enumerate(zip(*row, strict=True))
+        ]
+        for i, row in enumerate(zip(costs.bits, costs.cost, strict=True))
+    }
+    most = int(bits * costs.parameters)
+    _, path = choose_bits_per_layer_with_path(options, most, max_states=AUTO_STATES)
+    return None if path is None else np.array([scheme for _, scheme in path])
+
+
+# Package, function, and for how many layers it ends within minutes.
+PEERS: dict[str, tuple[str, Peer, int]] = {
+    "CBC": ("pulp", with_pulp, 2_000),
+    "Model Optimizer": ("modelopt", with_model_optimizer, 2_000),
+    "AutoScheme": ("auto_round", with_auto_scheme, 50),
+}
+
+
+def beside_peers(sizes: tuple[int, ...]) -> None:
+    for name, (package, peer, most) in PEERS.items():
+        if importlib.util.find_spec(package) is None:
+            print(f"{name} is left out: {package} is not installed")
+            continue
+        for layers in (size for size in sizes if size <= most):
+            for scale, factor in ((1.0, 1.0), (1e-9, 1.0), (1e-9, 1e9)):
+                one_beside(name, peer, table(layers, scale=scale), scale, factor)
+
+
+def one_beside(
+    name: str, peer: Peer, costs: CostTable, scale: float, factor: float
+) -> None:
     """Print one comparison; our searches get the errors as they are."""
     runs = 3 if len(costs.layers) <= 300 else 1
-    theirs, choice = best_of(runs, lambda: with_pulp(costs, 4.3, factor))
+    theirs, choice = best_of(runs, lambda: peer(costs, 4.3, factor))
     told = f"{len(costs.layers):5} layers, errors x {scale:g}"
     if factor != 1:
-        told += f" (CBC given x {scale * factor:g})"
+        told += f" ({name} given x {scale * factor:g})"
     if choice is None:
-        print(f"{told}: CBC found nothing in time")
+        print(f"{told}: {name} found nothing")
         return
     used = costs.total(costs.bits, choice) / costs.parameters
     if used > 4.3 * (1 + 1e-9):
-        told += f", CBC breaks the budget with {used:.6g} bits"
+        told += f", {name} breaks the budget with {used:.6g} bits"
     print(told)
     budget = Budget.parse("bits<=4.3")
     for method in (Exact(), Dynamic()):
         seconds, found = best_of(runs, lambda method=method: method.run(costs, budget))  # type: ignore[misc]
         ratio = found.cost / costs.total(costs.cost, choice)
         print(
-            f"  {method.key:8} error {ratio:.9f} of CBC's, "
+            f"  {method.key:8} error {ratio:.9f} of {name}'s, "
             f"{theirs / seconds:6.1f} times as fast"
         )
         assert ratio <= 1 + 1e-9 or used > 4.3
@@ -176,7 +220,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the sizes")
     quick = parser.parse_args().quick
     speed(1_000 if quick else 10_000, 6_000 if quick else 60_000)
-    beside_pulp((50, 300) if quick else (50, 300, 2_000))
+    beside_peers((50, 300) if quick else (50, 300, 2_000))
 
 
 if __name__ == "__main__":

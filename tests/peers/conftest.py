@@ -20,19 +20,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def peer(request: pytest.FixtureRequest) -> ModuleType:
+def peer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the package named by `@pytest.mark.peer(NAME)`, or skip the test."""
     marker = request.node.get_closest_marker("peer")
     assert marker is not None, "the test names no package: @pytest.mark.peer(NAME)"
     name = marker.args[0]
     if importlib.util.find_spec(name.partition(".")[0]) is None:
         pytest.skip(f"{name} is not installed; `make peers` runs this test with it")
-    _stand_in_for_torchvision()
+    if name == "zennit":
+        _stand_in_for_torchvision(monkeypatch)
     return importlib.import_module(name)
 
 
-def _stand_in_for_torchvision() -> None:
-    """Give zennit the two classes it looks for, neither of which any network has."""
+def _stand_in_for_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give zennit the two classes it looks for, neither of which any network has.
+
+    For the test alone: transformers takes whatever has this name for the real thing.
+    """
     if importlib.util.find_spec("torchvision") is not None:
         return
     resnet = ModuleType("torchvision.models.resnet")
@@ -41,4 +45,4 @@ def _stand_in_for_torchvision() -> None:
     package, models = ModuleType("torchvision"), ModuleType("torchvision.models")
     for module in (package, models, resnet):
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
-        sys.modules[module.__name__] = module
+        monkeypatch.setitem(sys.modules, module.__name__, module)

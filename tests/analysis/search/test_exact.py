@@ -175,7 +175,9 @@ def test_out_of_time_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("scipy.optimize.milp", none_found)
     with pytest.raises(AnalysisError, match=r"in time.*seconds.*front"):
-        Exact(seconds=0.01).run(random_table(7, 300), Budget.parse("bits<=4"))
+        Exact(seconds=0.01).run(
+            random_table(7, 300), Budget.parse("bits<=4,bops<=0.1x")
+        )
 
 
 def test_time_up_returns_the_best_so_far_unproven() -> None:

@@ -208,7 +208,9 @@ def never_better(of: Case, budget: Budget) -> None:
 
 
 @pytest.mark.parametrize("batch", range(8))
-def test_exact_equals_brute_force(batch: int) -> None:
+def test_exact_equals_brute_force(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if batch % 2:  # one limit goes to HiGHS as well
+        monkeypatch.setattr("analysis.search.dynamic.EFFORT", 0)
     rng = np.random.default_rng(100 + batch)
     for _ in range(250):
         of = case(rng)
