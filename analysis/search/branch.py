@@ -32,6 +32,9 @@ CORE = 256
 SCALE = 1e6
 """What the optimum is scaled to: HiGHS tells values apart down to 1e-6."""
 
+RAISES = np.geomspace(1.0, 1e3, 400)
+"""Factors on the prices tried when the time is up before anything was found."""
+
 CUTS = 16
 """Choices that break a limit by less than HiGHS's tolerance, ruled out one by one."""
 
@@ -87,7 +90,13 @@ class Solver:
             low.sum() - sum(p * r.most for p, r in zip(prices, rows, strict=True))
         )
         extra = reduced - low[:, None]
-        return self._grow_core(objective, rows, extra, bound)
+        try:
+            return self._grow_core(objective, rows, extra, bound)
+        except OutOfTime:
+            option = rounded(np.where(offered, objective, np.inf), rows, prices)
+            if option is None:
+                raise
+            return Found(option, bound)
 
     def _grow_core(
         self, objective: Floats, rows: Sequence[Row], extra: Floats, bound: float
@@ -279,6 +288,24 @@ def undominated(objective: Floats, amounts: Sequence[Floats]) -> Mask:
             # Of equal options the first stays.
             keep[:, this] &= ~(worse & ~(equal & (other > this)))
     return keep
+
+
+def rounded(objective: Floats, rows: Sequence[Row], prices: Floats) -> Indices | None:
+    """Return the options that are best at the prices, raised until the limits hold.
+
+    Args:
+        objective: `[G, P]`, inf where an option is not offered.
+        rows: The limits.
+        prices: One for each.
+    """
+    paid = np.zeros(objective.shape)
+    for price, row in zip(prices, rows, strict=True):
+        paid += price * np.where(np.isfinite(objective), row.amount, 0.0)
+    for factor in RAISES:
+        option: Indices = (objective + factor * paid).argmin(1)
+        if all(row.holds(option) for row in rows):
+            return option
+    return None
 
 
 def prices_of(objective: Floats, rows: Sequence[Row], offered: Mask) -> Floats | None:

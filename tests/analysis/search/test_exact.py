@@ -169,18 +169,36 @@ def test_no_layers() -> None:
     assert (found.choice.tolist(), found.cost, found.proven) == ([], 0.0, True)
 
 
-def test_out_of_time_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     def none_found(*_: object, **__: object) -> SimpleNamespace:
         return SimpleNamespace(status=1, x=None)
 
     monkeypatch.setattr("scipy.optimize.milp", none_found)
+
+
+@pytest.mark.usefixtures("no_time")
+def test_out_of_time_is_said_when_no_small_assignment_keeps_the_limits() -> None:
+    # The smallest in bits, in operations, and in both together each break a limit.
+    table = random_table(0, 1)
+    cost = np.array([[1.0, 2, 3, 4]])
+    bits = np.array([[16.0, 1, 13, 14]])
+    operations = np.array([[1.0, 16, 13, 14]])
+    table = CostTable(table.layers, table.palette, cost, bits, operations)
     with pytest.raises(AnalysisError, match=r"in time.*seconds.*front"):
-        Exact(seconds=0.01).run(
-            random_table(7, 300), Budget.parse("bits<=4,bops<=0.1x")
-        )
+        Exact().run(table, Budget.parse("size<=1.75,bops<=14"))
 
 
-def test_time_up_returns_the_best_so_far_unproven() -> None:
+@pytest.mark.usefixtures("no_time")
+def test_time_up_returns_a_quick_answer_unproven() -> None:
+    table, budget = random_table(7, 300), Budget.parse("bits<=6,bops<=0.12x")
+    found = Exact().run(table, budget)
+    assert keeps(table, found.choice, budget)
+    assert 0 < found.gap < 0.05
+    assert not found.proven
+
+
+def test_time_up_returns_the_best_so_far() -> None:
     table, budget = random_table(7, 3000), Budget.parse("bits<=6,bops<=0.12x")
     found = Exact(seconds=0.01).run(table, budget)
     assert keeps(table, found.choice, budget)
