@@ -102,8 +102,6 @@ class Project(Persistent):
             return
         refuse_other_layers(info, self.info)
         self._plans.adopt(info)
-        if not self._is_dirty:
-            self._saved = self._plans.documents()
         self.info = info
         self._pending = True
         self.layers_reset.emit()
@@ -142,7 +140,7 @@ class Project(Persistent):
         """
         changed = self._plans.set_starred(indices, starred)
         if len(changed):
-            self._note_edit()
+            self._set_dirty(True)
             self.starred_changed.emit(changed)
         return changed
 
@@ -261,7 +259,7 @@ class Project(Persistent):
         before = self.assignment
         changed = edit(*args, **kwargs)
         if len(changed) or self.assignment.digest != before.digest:
-            self._note_edit()
+            self._set_dirty(True)
             self.assignment_changed.emit(changed)
         return changed
 
@@ -274,7 +272,7 @@ class Project(Persistent):
     def target(self, name: str) -> None:
         if name != self._plans.target:
             self._plans.set_target(name)
-            self._note_edit()
+            self._set_dirty(True)
             self.assignment_changed.emit(np.arange(len(self.info.layers)))
 
     def refused(self, scheme: Scheme | None, index: int) -> str | None:
@@ -327,7 +325,7 @@ class Project(Persistent):
         if provenance is not None:
             assignment = assignment.with_provenance(**provenance)
         self._plans.keep(name, self._plans.ours(assignment), overwrite)
-        self._note_edit()
+        self._set_dirty(True)
         self.assignments_changed.emit()
 
     def delete_assignment(self, name: str) -> None:
@@ -338,7 +336,7 @@ class Project(Persistent):
         """
         self._plans.get(name)
         del self._plans.kept[name]
-        self._note_edit()
+        self._set_dirty(True)
         self.assignments_changed.emit()
 
     # -- numbers of the assignment -----------------------------------------------------

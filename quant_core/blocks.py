@@ -50,6 +50,7 @@ class Block(NamedTuple):
             be the tensor itself.
         flat: The same values in one row.
         start: Number of the first channel.
+        row: Number of the first row.
         low: Smallest value of each channel here, float32 `[channels]`.
         high: Largest value of each channel here, float32 `[channels]`.
         smallest: Smallest value of all.
@@ -62,6 +63,7 @@ class Block(NamedTuple):
     rows: Tensor
     flat: Tensor
     start: int
+    row: int
     low: _Ends
     high: _Ends
     smallest: float
@@ -91,15 +93,15 @@ def blocks(x: Tensor, channel_axes: Sequence[int] = ()) -> Iterator[Block]:
     """
     if not x.numel():
         return
-    table = _channels_in_the_middle(x.detach(), channel_axes)
+    table = channels_in_the_middle(x.detach(), channel_axes)
     is_plain = table.dtype == torch.float32 and table.is_contiguous()
     row_count, channel_count, inner = table.shape
     size = _block_size(x)
     channel_step = max(1, min(channel_count, size // inner))
     row_step = max(1, min(row_count, size // (channel_count * inner)))
     whole = _scratch(row_step * channel_step * inner, x.device)
-    for some in torch.split(table, row_step):
-        start = 0
+    for number, some in enumerate(torch.split(table, row_step)):
+        start, row = 0, number * row_step
         for part in torch.split(some, channel_step, 1):
             rows = part if is_plain else part.float().contiguous()
             flat = rows.view(-1)
@@ -112,8 +114,19 @@ def blocks(x: Tensor, channel_axes: Sequence[int] = ()) -> Iterator[Block]:
             scratch = whole
             if count < len(whole.first):
                 scratch = Scratch(*(memory[:count] for memory in whole))
-            yield Block(rows, flat, start, low, high, smallest, largest, mean, scratch)
+            ends = low, high, smallest, largest
+            yield Block(rows, flat, start, row, *ends, mean, scratch)
             start += part.shape[1]
+
+
+def free_axes(x: Tensor, channel_axes: Sequence[int] = ()) -> list[int]:
+    """Return the axes that are no channels, the slowest of them in memory first.
+
+    Row `r` and inner place `i` of `channels_in_the_middle` are entry `r * inner + i`
+    of an array with these axes.
+    """
+    order, start, count = _arranged(x, channel_axes)
+    return order[:start] + order[start + count :]
 
 
 def _block_size(x: Tensor) -> int:
@@ -143,18 +156,29 @@ def _fresh_scratch(size: int, device: torch.device) -> Scratch:
     return Scratch(first, second, second.view(torch.int32))
 
 
-def _channels_in_the_middle(x: Tensor, channel_axes: Sequence[int]) -> Tensor:
+def channels_in_the_middle(x: Tensor, channel_axes: Sequence[int]) -> Tensor:
     """Return `x` as `[rows, channels, inner]`, a view where memory allows it."""
-    channels = sorted(axis % x.ndim for axis in channel_axes)
-    order = sorted(range(x.ndim), key=x.stride, reverse=True)
-    if not channels:
+    order, start, count = _arranged(x, channel_axes)
+    if not count:
         return x.permute(order).reshape(-1, 1, 1)
-    start, count = order.index(channels[0]), len(channels)
-    if order[start : start + count] != channels:
-        order, start = [*channels, *(a for a in order if a not in channels)], 0
     shape = [x.shape[axis] for axis in order]
     parts = shape[:start], shape[start : start + count], shape[start + count :]
     return x.permute(order).reshape([math.prod(part) for part in parts])
+
+
+def _arranged(x: Tensor, channel_axes: Sequence[int]) -> tuple[list[int], int, int]:
+    """Return the axes as they lie in memory, and where in them the channels are.
+
+    Channels that do not lie side by side come first.
+    """
+    channels = sorted(axis % x.ndim for axis in channel_axes)
+    order = sorted(range(x.ndim), key=x.stride, reverse=True)
+    if not channels:
+        return order, 0, 0
+    start, count = order.index(channels[0]), len(channels)
+    if order[start : start + count] != channels:
+        order, start = [*channels, *(a for a in order if a not in channels)], 0
+    return order, start, count
 
 
 def _ends(rows: Tensor) -> tuple[_Ends, _Ends]:

@@ -27,6 +27,7 @@ from quant_core.blocks import Block, blocks
 from quant_core.errors import QuantError
 from quant_core.histogram import Histogram
 from quant_core.moments import Moments
+from quant_core.outstanding import Outstanding
 
 _T = TypeVar("_T", bound=np.generic)
 
@@ -282,8 +283,15 @@ class TensorStats:
         self.channels = ChannelRange()
         self.outliers = OutlierCount(threshold)
 
-    def update(self, x: Tensor, channel_axis: int = -1) -> None:
+    def update(
+        self, x: Tensor, channel_axis: int = -1, outstanding: Outstanding | None = None
+    ) -> None:
         """Take in every value of `x`, channels along `channel_axis`.
+
+        Args:
+            x: Any floating-point tensor.
+            channel_axis: Its channels.
+            outstanding: What takes in the same values on the way.
 
         Raises:
             QuantError: `x` holds NaN or an infinity; values before it are counted.
@@ -295,6 +303,10 @@ class TensorStats:
             self.binned += -(-len(block.flat) // step)
             self.channels.add(block)
             self.outliers.add(block)
+            if outstanding is not None:
+                outstanding.add(block)
+        if outstanding is not None:
+            outstanding.close(x, channel_axis)
 
     def merge(self, other: TensorStats) -> None:
         """Take in the values behind another accumulator."""

@@ -448,17 +448,6 @@ class _Session(TorchFunctionMode):
         return values
 
 
-@contextlib.contextmanager
-def _without_fast_path() -> Iterator[None]:
-    """Switch torch's fused transformer-encoder path off inside the block."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
-
-
 class Tap:
     """Sees and changes weights and activations of a network, then lets go.
 
@@ -489,18 +478,20 @@ class Tap:
         def pop(_module: nn.Module, _args: Any, _output: Any) -> None:
             session.leave_module()
 
-        with _without_fast_path():
-            try:
-                for path, module in self.module.named_modules():
-                    handles.append(
-                        module.register_forward_pre_hook(pusher(path), prepend=True)
-                    )
-                    handles.append(module.register_forward_hook(pop, always_call=True))
-                with session:
-                    yield
-            finally:
-                for handle in handles:
-                    handle.remove()
+        fast = torch.backends.mha.get_fastpath_enabled()
+        try:
+            torch.backends.mha.set_fastpath_enabled(False)
+            for path, module in self.module.named_modules():
+                handles.append(
+                    module.register_forward_pre_hook(pusher(path), prepend=True)
+                )
+                handles.append(module.register_forward_hook(pop, always_call=True))
+            with session:
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            torch.backends.mha.set_fastpath_enabled(fast)
 
     @contextlib.contextmanager
     def watch(
@@ -548,17 +539,20 @@ class Tap:
 
         changer = Changer()
         changer.inside_attention = inside_attention
-        watched = bool(changed) or inside_attention
-        # An idle session gives the same bits, and takes time.
-        session = self.session(changer) if watched else _without_fast_path()
-        with self.exchanged(weights or {}), session:
+        with self.exchanged(weights or {}), self.session(changer):
             yield
 
     @contextlib.contextmanager
     def exchanged(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
         """Give parameters other values inside the block; see `quantized`."""
-        parameters = {name: self._parameter(name) for name in weights}
+        parameters = dict(self.module.named_parameters())
         for name, value in weights.items():
+            if name not in parameters:
+                raise QuantError(
+                    "There is no such parameter.",
+                    value=name,
+                    allowed="a name of named_parameters()",
+                )
             if value.shape != parameters[name].shape:
                 raise QuantError(
                     f"The new weight of {name} has another shape.",
@@ -573,16 +567,6 @@ class Tap:
         finally:
             for name, value in kept.items():
                 parameters[name].data = value
-
-    def _parameter(self, name: str) -> nn.Parameter:
-        try:
-            return self.module.get_parameter(name)
-        except AttributeError:
-            raise QuantError(
-                "There is no such parameter.",
-                value=name,
-                allowed="a name of named_parameters()",
-            ) from None
 
     def trace(
         self, run: Callable[[], object], samples: int = 1

@@ -9,7 +9,6 @@ import numpy as np
 
 from analysis.diagnosis.case import Case
 from analysis.diagnosis.finding import Finding, Missing, Number, Verdict
-from analysis.quality import ORDER
 from quant_core.scheme import parse_scheme
 
 QUANTITY = "cumulative"
@@ -32,7 +31,7 @@ class Onset:
     title: ClassVar[str] = "Where the error starts"
 
     def judge(self, case: Case) -> Verdict:
-        """Find the largest step of the accumulated error, in the order of use."""
+        """Find the largest step of the accumulated error."""
         run = case.project.latest_run("measured_error")
         keys = case.project.formats("measured_error", QUANTITY)
         if run is None or not keys:
@@ -40,9 +39,7 @@ class Onset:
         key = min(keys, key=lambda k: abs(parse_scheme(k).bits - _width(case)))
         asked = ("measured_error", key, QUANTITY)
         value, stderr = case.project.values(*asked), case.project.stderrs(*asked)
-        order = case.project.array(ORDER, run.id)
-        path = np.arange(len(value)) if order is None else order
-        known = path[np.isfinite(value[path])]
+        known = np.flatnonzero(np.isfinite(value))
         if len(known) < 2:
             return Missing("Let the cumulative measured error run to its end.")
         steps = np.diff(value[known], prepend=0.0)

@@ -6,17 +6,25 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.data.batch import Batch, call
+from analysis.data.batch import Batch, Data, call
 from analysis.measures.context import MeasureContext
 from analysis.measures.distribution import distribution_rows
+from analysis.measures.leaders import Leaders, number_positions, token_ids
+from analysis.measures.places import (
+    Places,
+    attended,
+    attention_masks,
+    places_of,
+)
 from analysis.method import Row, Update, check_params, param
 from quant_core.errors import QuantError
+from quant_core.outstanding import Outstanding
 from quant_core.sites import Site
 from quant_core.stats import LLM_INT8_THRESHOLD, TensorStats
 from quant_core.tap import Tap
@@ -27,6 +35,7 @@ _MAX_BATCH = 512
 _USUAL_TOKENS = 64
 _SHARED = 4  # activations remembered: consumers of one tensor run close together
 _SYSTEMATIC = 0.06  # share of positions that makes an outlier channel systematic
+_FEEDING = {"layer_norm", "rms_norm", "gelu", "relu", "silu"}
 _NAMED = 5  # sites a warning names
 
 
@@ -62,7 +71,7 @@ class Activations:
     title: ClassVar[str] = "Activation statistics"
     unit: ClassVar[str] = ""
     better: ClassVar[Literal["lower", "higher", "neither"]] = "neither"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs_data: ClassVar[bool] = True
 
     bins: int = param(
@@ -77,7 +86,10 @@ class Activations:
         minimum=1e-6,
     )
     top: int = param(
-        8, "Channels listed, largest magnitude first.", minimum=1, maximum=4096
+        8,
+        "Channels, and positions, listed; largest magnitude first.",
+        minimum=1,
+        maximum=4096,
     )
 
     def __post_init__(self) -> None:
@@ -93,7 +105,7 @@ class Activations:
         """
         module, data, _ = context.need_run(self.key)
         tap = Tap(module)
-        watcher = _Watcher(self, _kept_arrays(context))
+        watcher = _Watcher(self, _kept_arrays(context), data, context.model.tokenizer)
         first = watcher.samples
         cost = float(max(context.model.info.parameters, 1))
         total = len(data) * cost
@@ -155,6 +167,8 @@ class _Shared:
             have none and could change unnoticed.
         stats: Its statistics, None when it was refused.
         error: Why it was refused.
+        outstanding: What stands out in it, None where that is not asked.
+        places: How its positions are numbered, None where that is unknown.
     """
 
     kind: tuple[object, ...]
@@ -162,6 +176,8 @@ class _Shared:
     version: int | None
     stats: TensorStats | None
     error: str = ""
+    outstanding: Outstanding | None = None
+    places: Places | None = None
 
     def holds(self, x: Tensor) -> bool:
         """Tell whether `x` has the values that were counted."""
@@ -179,6 +195,8 @@ class _Watcher:
 
     measure: Activations
     kept: Mapping[str, np.ndarray]
+    data: Data
+    tokenizer: Any
     samples: int = 0
     batch: Batch = field(init=False)
     _stats: dict[str, TensorStats] = field(init=False, default_factory=dict)
@@ -191,6 +209,9 @@ class _Watcher:
     )
 
     def __post_init__(self) -> None:
+        prefix = "activations/"
+        kept = {name.removeprefix(prefix): x for name, x in self.kept.items()}
+        self._leaders = Leaders(self.measure.top, kept)
         if self.kept:
             self.samples = int(self.kept["activations/samples"].item())
             refused = self.kept.get("activations/refused", ())
@@ -199,7 +220,7 @@ class _Watcher:
     def start(self, batch: Batch) -> None:
         """Prepare for the activations of `batch`."""
         self.batch = batch
-        self._masks = _masks(batch)
+        self._masks = attention_masks(batch)
         self._convolutional = False
         self._before = len(self._refused)
 
@@ -214,11 +235,14 @@ class _Watcher:
         if shared.stats is None:
             self._refused[site.name] = shared.error
             self._stats.pop(site.name, None)
+            self._leaders.forget(site.name)
             return
         self._parts[site.name] = "output" if site.role == "output" else "input"
         if site.name not in self._stats:
             self._stats[site.name] = self._opened(site.name)
         self._stats[site.name].merge(shared.stats)
+        if shared.outstanding is not None:
+            self._leaders.add(site.name, shared.outstanding, shared.places)
 
     def finish(self) -> tuple[str, ...]:
         """Close the batch; return warnings about sites refused in it."""
@@ -264,6 +288,9 @@ class _Watcher:
                 **stats.state(),
                 "top_channels": top.channels,
                 "top_absmax": top.absmax,
+                **self._leaders.arrays(
+                    name, self.tokenizer, token_ids(self.data.kwargs, name)
+                ),
             }
             arrays |= {f"activations/{name}/{key}": v for key, v in state.items()}
         return arrays
@@ -282,20 +309,32 @@ class _Watcher:
         mask = self._masks["decoder" in site.name.split(".")]
         if axis != x.ndim - 1 and site.role != "operand":
             mask = None
-        kind = (x.shape, x.dtype, x.device, axis, id(mask))
+        # An output of these is counted before the layer that it goes to asks for it.
+        listed = site.role == "input" or site.op in _FEEDING
+        floor = self._leaders.floor(site.name) if listed else None
+        kind = (x.shape, x.dtype, x.device, axis, id(mask), floor)
         for shared in self._recent:
             if shared.kind == kind and shared.holds(x):
                 return shared
         version = None if x.is_inference() else x._version
         stats = TensorStats(self.measure.bins, self.measure.threshold)
-        fresh = _Shared(kind, x, version, stats)
+        values, found, places = x, None, None
+        if mask is not None:
+            whole, axis = x.movedim(axis, -1), x.ndim - 1
+            values = attended(whole, mask)
+            mask = None if values is whole else mask
+            axis = values.ndim - 1
+        if floor is not None:
+            found = Outstanding(self.measure.top, floor)
+            places = places_of(self.batch, values, axis, mask, self.samples)
+        fresh = _Shared(kind, x, version, stats, "", found, places)
         try:
-            if mask is None:
-                stats.update(x, axis)
-            else:
-                stats.update(_attended(x.movedim(axis, -1), mask))
+            stats.update(values, axis, found)
         except QuantError as error:
             fresh.stats, fresh.error = None, error.what
+        else:
+            if found is not None:
+                number_positions(found, places)
         self._recent.append(fresh)
         return fresh
 
@@ -328,34 +367,6 @@ def _channel_axis(site: Site, x: Tensor, convolutional: bool) -> int:
         return 1
     # GELU and its like keep the layout of the layer before them.
     return 1 if site.role == "output" and convolutional else -1
-
-
-def _masks(batch: Batch) -> tuple[Tensor | None, Tensor | None]:
-    """Return the attended tokens `[N, T]` for most sites and for a decoder's."""
-    own = _mask(batch, "attention_mask")
-    if "decoder_input_ids" not in batch.kwargs:
-        return own, own
-    return own, _mask(batch, "decoder_attention_mask")
-
-
-def _mask(batch: Batch, name: str) -> Tensor | None:
-    mask = batch.kwargs.get(name)
-    if mask is None or mask.ndim != 2:
-        return None
-    attended = mask != 0
-    return None if bool(attended.all()) else attended
-
-
-def _attended(x: Tensor, mask: Tensor) -> Tensor:
-    """Return the attended tokens of `x` (channels last), all of it if unrelated."""
-    samples, tokens = mask.shape
-    if x.ndim == 4 and (x.shape[0], x.shape[2]) == (samples, tokens):
-        return x.transpose(1, 2)[mask]
-    if x.ndim == 3 and tuple(x.shape[:2]) == (samples, tokens):
-        return x[mask]
-    if x.ndim == 2 and len(x) == samples * tokens:
-        return x[mask.reshape(-1)]
-    return x
 
 
 def _listed(names: list[str]) -> str:

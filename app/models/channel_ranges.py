@@ -62,7 +62,7 @@ class ChannelRanges:
     @property
     def titles(self) -> tuple[str, ...]:
         """Titles of the columns of `table`."""
-        titles = ["channel", "smallest", "largest", "× median"]
+        titles = ["channel", "smallest", "largest", "x median"]
         titles += ["share of energy [%]"] * (self.squares is not None)
         titles += ["outlier values", "positions [%]"] * (self.hits is not None)
         return tuple(titles)
@@ -112,12 +112,13 @@ def kept_ranges(project: Project, source: str, layer: Layer) -> ChannelRanges | 
     hits, positions = (
         project.array(f"{name}/{part}") for part in ("outlier_hits", "positions")
     )
+    squares = project.array(f"{name}/channel_squares")
     if hits is None or positions is None:
-        return ChannelRanges(data)
+        return ChannelRanges(data, squares)
     # Channels past the last one with an outlier are not listed.
     whole = np.zeros(len(data.low), np.int64)
     whole[: len(hits)] = hits[: len(whole)]
-    return ChannelRanges(data, None, whole, int(positions[0]))
+    return ChannelRanges(data, squares, whole, int(positions[0]))
 
 
 def _with_top(data: Distribution) -> Distribution:

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import numpy as np
-from PySide6.QtCore import QModelIndex, QPointF, QSize, Qt, Slot
-from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QComboBox,
-    QSplitter,
-    QTableView,
-    QWidget,
-)
+from PySide6.QtCore import QPointF, QSize, Qt, Slot
+from PySide6.QtWidgets import QComboBox, QSplitter, QWidget
 
 from analysis.project import Project
 from app.context import AppContext
 from app.models.channel_ranges import SOURCES, ChannelRanges, kept_ranges
 from app.models.kept import INPUT, WEIGHTS, why_missing
+from app.models.top_positions import TopPositions, kept_positions
 from app.selection import PinnableSelection
 from app.theme import theme
 from app.widgets.channel_plot import ChannelPlot
-from app.widgets.data_table import Table, TableModel
+from app.widgets.data_table import Table
 from app.widgets.format import significant
 from app.widgets.pin_button import PinButton
 from app.widgets.plot_panel import PlotPanel
+from app.widgets.table_tabs import TableTabs
 from app.widgets.tick_box import TickBox
 
 LISTED = 20
 """Channels listed in the panel; its table has all."""
+CHANNELS, POSITIONS = "channels", "positions"
+"""The two lists under the plot."""
 
 
 class ChannelsView(PlotPanel):
@@ -38,6 +36,7 @@ class ChannelsView(PlotPanel):
         self._context = context
         self._selection = PinnableSelection(context.selection, self)
         self._ranges: ChannelRanges | None = None
+        self._positions: TopPositions | None = None
         self._subject: tuple[int, str] = (-1, "")
         self._chosen = -1
         self._build()
@@ -62,20 +61,11 @@ class ChannelsView(PlotPanel):
         self.controls.addStretch(1)
         self.controls.addWidget(PinButton(self._selection, self))
         self.plot = ChannelPlot("Smallest and largest value of every channel")
-        self.list = QTableView(self)
-        self.list.setAccessibleName("Widest channels")
-        self.list.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-        self.list.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.list.setAlternatingRowColors(True)
-        self.list.setTabKeyNavigation(False)
-        self.list.verticalHeader().hide()
-        self.list.verticalHeader().setDefaultSectionSize(theme().line(1.4))
-        self.list.horizontalHeader().setHighlightSections(False)
-        self._model = TableModel(Table((), ()), self)
+        self.lists = TableTabs({CHANNELS: "Widest channels", POSITIONS: "Top tokens"})
         splitter = QSplitter(Qt.Orientation.Vertical)
         splitter.setChildrenCollapsible(False)
         splitter.addWidget(self.plot)
-        splitter.addWidget(self.list)
+        splitter.addWidget(self.lists)
         splitter.setStretchFactor(0, 3)
         splitter.setStretchFactor(1, 2)
         self.plot.setMinimumHeight(theme().line(6))
@@ -85,8 +75,7 @@ class ChannelsView(PlotPanel):
         self.sort_box.toggled.connect(self._on_any)
         self.plot.hovered.connect(self._on_hover)
         self.plot.clicked.connect(self._on_click)
-        self.list.clicked.connect(self._on_listed)
-        self.list.activated.connect(self._on_listed)
+        self.lists.rowChosen.connect(self._on_listed)
 
     # -- what changed --------------------------------------------------------------
 
@@ -145,19 +134,24 @@ class ChannelsView(PlotPanel):
         else:
             self.plot.set_channels(ranges.data, by_range=self.sort_box.isChecked())
         self.plot.set_choice(self._chosen, np.zeros(0))
+        self._fill_lists(project, ranges)
         layer = project.info.layers[current]
         self.set_title(f"{SOURCES[self.source]} of {layer.name}")
         facts = self._facts(project, ranges)
         self.set_subtitle(facts)
         self.set_summary(facts)
-        old = self._model
-        self._model = TableModel(ranges.table(ranges.order[:LISTED]), self)
-        self.list.setModel(self._model)
-        old.deleteLater()
-        metrics = self.list.fontMetrics()
-        for column, title in enumerate(ranges.titles):
-            wide = metrics.horizontalAdvance(title) + theme().em(2.5)
-            self.list.setColumnWidth(column, wide)
+
+    def _fill_lists(self, project: Project, ranges: ChannelRanges) -> None:
+        layer = project.info.layers[self._selection.current]
+        self.lists.set_table(CHANNELS, ranges.table(ranges.order[:LISTED]))
+        self._positions = None
+        if self.source == INPUT:
+            self._positions = kept_positions(project, layer)
+        top = self._positions
+        if top is None:
+            self.lists.set_table(POSITIONS, None)
+        else:
+            self.lists.set_table(POSITIONS, top.table(), f"Top {top.noun}")
 
     def _facts(self, project: Project, ranges: ChannelRanges) -> str:
         """Return how uneven the channels are, and how many values stand out."""
@@ -176,6 +170,8 @@ class ChannelsView(PlotPanel):
         if ranges.hits is not None:
             many, some = int(ranges.hits.sum()), int((ranges.hits > 0).sum())
             parts.append(f"LLM.int8(): {many:,} outlier values in {some:,} channels")
+        if self._positions is not None:
+            parts.append(f"largest {self._positions.describe(0)}")
         run = project.latest_run(measure)
         if self.source == INPUT and run is not None:
             parts.append(f"{run.samples:,} calibration samples")
@@ -209,10 +205,14 @@ class ChannelsView(PlotPanel):
     def _on_click(self, point: QPointF, _modifiers: object) -> None:
         self.choose(self.plot.channel_at(point.x()))
 
-    @Slot(QModelIndex)
-    def _on_listed(self, index: QModelIndex) -> None:
-        if self._ranges is not None:
-            self.choose(int(self._ranges.order[index.row()]))
+    @Slot(object)
+    def _on_listed(self, chosen: tuple[str, int]) -> None:
+        key, row = chosen
+        if key == POSITIONS and self._positions is not None:
+            self.choose(int(self._positions.channels[row]))
+            self.read_out.set_full(self._positions.describe(row))
+        elif self._ranges is not None:
+            self.choose(int(self._ranges.order[row]))
 
     def choose(self, channel: int) -> None:
         """Mark a channel here, and an output channel in the other plots too."""
@@ -224,9 +224,12 @@ class ChannelsView(PlotPanel):
             self._context.choose_channel(self._selection.current, channel)
 
     def table(self) -> Table | None:
-        """Return all channels, the widest first."""
-        ranges = self._ranges
-        return None if ranges is None or self.is_empty else ranges.table(ranges.order)
+        """Return all channels, the widest first, or the positions when in front."""
+        if self._ranges is None or self.is_empty:
+            return None
+        if self.lists.key == POSITIONS and self._positions is not None:
+            return self._positions.table()
+        return self._ranges.table(self._ranges.order)
 
     def sizeHint(self) -> QSize:
         """Return a size at which plot and list can be read."""

@@ -7,7 +7,6 @@ from PySide6.QtWidgets import QStyle, QUndoView, QWidget
 
 from app.context import AppContext
 from app.theme import theme
-from app.widgets.row_height import RowHeight
 
 
 class HistoryView(QUndoView):
@@ -21,6 +20,6 @@ class HistoryView(QUndoView):
         self.setToolTip("Every edit since opening; a click goes back or forward to it")
         self.setAlternatingRowColors(True)
         self.setIconSize(QSize(theme().line(), theme().line()))
-        self.setItemDelegate(RowHeight(self))
+        self.setStyleSheet(f"QUndoView::item {{ min-height: {theme().line(1.4)}px; }}")
         icon = QStyle.StandardPixmap.SP_DialogSaveButton
         self.setCleanIcon(self.style().standardIcon(icon))

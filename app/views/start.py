@@ -20,9 +20,10 @@ from PySide6.QtWidgets import (
 )
 
 from app.actions import ActionSet
+from app.context import AppContext
 from app.settings import Recent, Settings
 from app.theme import theme
-from app.widgets.elided import Elided
+from app.widgets.plot_panel import Elided
 
 EXAMPLES = (
     ("example:digits-vit", "digits-vit", "vision transformer, 8 × 8 digits"),
@@ -44,12 +45,14 @@ class StartView(QWidget):
 
     def __init__(
         self,
+        context: AppContext,
         actions: ActionSet,
         settings: Settings,
         parent: QWidget | None = None,
     ) -> None:
         """Build the page."""
         super().__init__(parent)
+        self._context = context
         self._settings = settings
         self.setAccessibleName("Start")
         self._busy = Elided(self)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +16,9 @@ from analysis.project import Project
 from app.context import AppContext
 from app.models.channel_ranges import INPUTS, kept_ranges
 from app.models.kept import INPUT, WEIGHTS
+from app.models.top_positions import kept_positions
 from app.theme import theme
-from app.views.channels import LISTED, ChannelsView
+from app.views.channels import CHANNELS, LISTED, POSITIONS, ChannelsView
 from app.views.distribution import DistributionView
 from tests.app.panel_projects import histogram, make_info
 
@@ -52,6 +55,15 @@ def record(project: Project, measure: str, arrays: dict[str, np.ndarray]) -> Non
     project.end_run(run)
 
 
+def leading(x: np.ndarray) -> dict[str, np.ndarray]:
+    """Two positions of samples of three tokens each."""
+    values = np.array([-9.5, 8.25], np.float32)
+    numbers = np.array([3 * 5 + 2, 3 * 1 + 0])
+    kept = {"values": values, "channels": np.array([7, 3]), "numbers": numbers}
+    kept |= {"shape": np.array([3]), "tokens": np.array(["[SEP]", "##ing"])}
+    return {f"position_{key}": array for key, array in kept.items()}
+
+
 @pytest.fixture
 def context(qapp) -> Iterator[AppContext]:
     context = AppContext()
@@ -79,6 +91,7 @@ def project(context) -> Project:
     hits = np.zeros(8, np.int64)
     hits[7] = 12
     seen = {"outlier_hits": hits, "positions": np.array([48])}
+    seen |= {"channel_squares": (x**2).sum(1), **leading(x)}
     record(project, INPUT, {**kept, **seen})
     context.set_project(project)
     context.selection.set([LAYER])
@@ -100,8 +113,8 @@ def test_output_channels_with_their_share_of_energy(view, project):
     first = column["channel"][0]
     assert column["share of energy [%]"][0] == pytest.approx(100 * energy[first])
     assert sum(column["share of energy [%]"]) == pytest.approx(100)
-    assert column["× median"][0] == pytest.approx(extent.max() / np.median(extent))
-    assert view.list.model().rowCount() == LISTED
+    assert column["x median"][0] == pytest.approx(extent.max() / np.median(extent))
+    assert view.lists.views[CHANNELS].model().rowCount() == LISTED
 
 
 def test_input_channels_and_activations(view, project):
@@ -119,6 +132,51 @@ def test_input_channels_and_activations(view, project):
     at = column["channel"].index(7)
     assert column["outlier values"][at] == 12
     assert column["positions [%]"][at] == 25
+
+
+def test_top_tokens_with_their_values(view, project):
+    assert not view.lists.isTabVisible(1)
+    view.source_box.setCurrentIndex(2)
+    settle()
+    assert view.lists.isTabVisible(1)
+    assert view.lists.tabText(1) == "Top tokens"
+    assert "largest -9.50, token [SEP], channel 7, sample 5" in view.subtitle
+    weights = make_weights()
+    column = dict(zip(view.table().titles, view.table().columns, strict=True))
+    energy = (weights**2).sum(1) / (weights**2).sum()
+    assert column["share of energy [%]"][0] == pytest.approx(100 * energy[7])
+    view.lists.setCurrentIndex(1)
+    table = view.table()
+    assert table.titles == ("token", "value", "channel", "sample", "position")
+    assert [c[1] for c in table.columns] == ["##ing", 8.25, 3, 1, 0]
+    rows = view.lists.views[POSITIONS]
+    rows.clicked.emit(rows.model().index(1, 0))
+    assert view._chosen == 3
+    assert view.read_out.full == "8.25, token ##ing, channel 3, sample 1, position 0"
+    view.source_box.setCurrentIndex(0)
+    settle()
+    assert not view.lists.isTabVisible(1)
+    assert view.table().titles[0] == "channel"
+
+
+def test_positions_of_pixels_and_of_whole_samples(project):
+    layer = replace(project.info.layers[LAYER], kind="conv2d")
+    prefix = f"{INPUT}/{layer.name}/position_"
+    kept = {
+        prefix + "values": np.array([2.0], np.float32),
+        prefix + "channels": np.array([1]),
+        prefix + "numbers": np.array([2 * 35 + 4 * 7 + 6]),
+        prefix + "shape": np.array([5, 7]),
+    }
+    found = kept_positions(SimpleNamespace(array=kept.get), layer)
+    assert found.noun == "positions"
+    assert found.describe(0) == "2.00, channel 1, sample 2, row 4, column 6"
+    kept[prefix + "shape"], kept[prefix + "numbers"] = np.zeros(0), np.array([9])
+    found = kept_positions(SimpleNamespace(array=kept.get), layer)
+    assert found.noun == "samples"
+    assert found.table().titles == ("value", "channel", "sample")
+    del kept[prefix + "shape"]
+    assert kept_positions(SimpleNamespace(array=kept.get), layer) is None
 
 
 def test_a_click_marks_the_channel_in_the_distribution_too(
@@ -140,8 +198,8 @@ def test_a_click_marks_the_channel_in_the_distribution_too(
     settle()
     assert view.plot.channel_at(view.plot._chosen.value()) == 7
     # A row of the list, by mouse or by key.
-    index = view.list.model().index(3, 0)
-    view.list.activated.emit(index)
+    rows = view.lists.views[CHANNELS]
+    rows.activated.emit(rows.model().index(3, 0))
     assert view._chosen == view._ranges.order[3]
     context.choose_channel(LAYER, 2)
     assert view._chosen == 2

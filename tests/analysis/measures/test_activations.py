@@ -138,9 +138,9 @@ def test_a_tensor_that_several_sites_share_is_computed_once(
     shapes = []
     update = TensorStats.update
 
-    def counted(self: TensorStats, x: Tensor, channel_axis: int = -1) -> None:
+    def counted(self: TensorStats, x: Tensor, *more: Any) -> None:
         shapes.append(tuple(x.shape))
-        update(self, x, channel_axis)
+        update(self, x, *more)
 
     monkeypatch.setattr(TensorStats, "update", counted)
     updates = run(context_of(Attention(), tokens()))
@@ -174,9 +174,9 @@ def test_a_copy_is_found_again_and_an_overwritten_tensor_is_not(
     counted = []
     update = TensorStats.update
 
-    def counting(self: TensorStats, x: Tensor, channel_axis: int = -1) -> None:
+    def counting(self: TensorStats, x: Tensor, *more: Any) -> None:
         counted.append(x)
-        update(self, x, channel_axis)
+        update(self, x, *more)
 
     monkeypatch.setattr(TensorStats, "update", counting)
     rows = rows_of(run(context_of(Copying(), Data((torch.randn(8, 4),)))))
