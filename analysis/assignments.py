@@ -53,8 +53,9 @@ class Assignments:
     def _tie_groups(self) -> NDArray[np.int64]:
         """Return a group number per layer: equal for layers that change together."""
         names = [layer.name for layer in self._info.layers]
+        self.ties = (*self._info.ties, *get_target(self.target).ties(names))
         group = np.arange(len(names))
-        for tie in (*self._info.ties, *get_target(self.target).ties(names)):
+        for tie in self.ties:
             members = np.asarray(tie, dtype=np.int64)
             joined = np.unique(group[members])
             if len(joined) == len(members):

@@ -123,6 +123,11 @@ class Project(Persistent):
         self.update_model(dataclasses.replace(self.info, ties=groups))
 
     @property
+    def ties(self) -> tuple[tuple[int, ...], ...]:
+        """Layers that change together: the ties of the model, then of the target."""
+        return self._plans.ties
+
+    @property
     def tie_groups(self) -> NDArray[np.int64]:
         """Group number per layer: equal where model or target tie layers (a copy)."""
         return self._plans.tie_groups

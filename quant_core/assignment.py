@@ -164,6 +164,11 @@ class Assignment:
         """The layers, in table order."""
         return self._model.layers
 
+    @property
+    def sizes(self) -> LayerSizes:
+        """Sizes of the layers as arrays, made once for all assignments of a model."""
+        return self._model.sizes
+
     def scheme_of(self, index: int) -> Scheme | None:
         """Return the scheme of a layer's weights, None for float."""
         return self.palette[int(self.weight[index])]

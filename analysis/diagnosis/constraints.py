@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import compress
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.diagnosis.case import Case, Part
 from analysis.diagnosis.finding import Finding, Number, Verdict, plural
@@ -29,16 +31,10 @@ class UnequalTies:
 
     def judge(self, case: Case) -> Verdict:
         """Compare the schemes within every tie."""
-        plan, project = case.assignment, case.project
-        ties = {*project.info.ties, *get_target(project.target).ties(case.names)}
-        broken = sorted(
-            tie
-            for tie in ties
-            if any(
-                len(np.unique(choice[list(tie)])) > 1
-                for choice in (plan.weight, plan.input)
-            )
-        )
+        plan = case.assignment
+        ties = sorted(set(case.project.ties))
+        unequal = _differ(plan.weight, ties) | _differ(plan.input, ties)
+        broken = list(compress(ties, unequal.tolist()))
         if not broken:
             return ()
         layers = tuple(dict.fromkeys(i for tie in broken for i in tie))
@@ -98,6 +94,18 @@ class RefusedFormats:
                 tuple(layers),
             ),
         )
+
+
+def _differ(
+    choice: NDArray[np.int16], ties: list[tuple[int, ...]]
+) -> NDArray[np.bool_]:
+    """Return `[ties]` where the entries `[layers]` of a tie are not all the same."""
+    if not ties:
+        return np.zeros(0, dtype=np.bool_)
+    entries = choice[np.concatenate(ties)]
+    starts = np.cumsum([0, *map(len, ties[:-1])])
+    lowest = np.minimum.reduceat(entries, starts)
+    return np.asarray(lowest != np.maximum.reduceat(entries, starts))
 
 
 def _quantized(case: Case) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,13 +54,13 @@ def table_from_project(
     parts = _Parts.read(project, setup, now)
     weights, inputs = parts.weights.schemes, parts.inputs.schemes
     layers, target = now.layers, get_target(project.target)
-    fits = ~_refused(target, layers, weights, "weight")
+    sizes, alike = now.sizes, _alike(layers)
+    fits = ~_refused(target, layers, alike, weights, "weight")
     fits &= allowed(setup.rules, layers, weights)
-    sizes = LayerSizes.of(layers)
     storage = np.stack([sizes.weight_bits(scheme) for scheme in weights], axis=1)
     own = np.where(fits & np.isfinite(storage), parts.weights.cost, np.inf)
     taken = np.where(
-        _refused(target, layers, inputs, "input"), np.inf, parts.inputs.cost
+        _refused(target, layers, alike, inputs, "input"), np.inf, parts.inputs.cost
     )
     bops = _bops(now, sizes, weights, inputs if setup.inputs else None)
     count = len(inputs)
@@ -70,7 +71,7 @@ def table_from_project(
         np.concatenate([_pairs(own, taken), parts.site_cost]),
         np.concatenate([np.repeat(storage, count, axis=1), no_size]),
         None if bops is None else np.concatenate([bops, no_size]),
-        (*project.info.ties, *target.ties([layer.name for layer in layers])),
+        project.ties,
         inputs * len(weights) if setup.inputs else None,
         tuple(parts.sites),
         {},
@@ -257,18 +258,25 @@ def _pairs(weights: Floats, inputs: Floats) -> Floats:
     return (weights[:, :, None] + inputs[:, None, :]).reshape(len(weights), -1)
 
 
-def _refused(
-    target: Target, layers: Sequence[Layer], schemes: Schemes, part: str
-) -> NDArray[np.bool_]:
-    """Return `[L, W]` what the target cannot run; layers of one shape are alike."""
-    refuses: Callable[..., str | None] = target.refuses
+def _alike(layers: Sequence[Layer]) -> NDArray[np.int64]:
+    """Return `[L]` the first layer that no target can tell from each."""
     first: dict[object, int] = {}
-    alike = [
-        first.setdefault((x.kind, x.shape, x.channel_axes, x.dtype), i)
-        for i, x in enumerate(layers)
-    ]
+    kinds = map(attrgetter("kind", "shape", "channel_axes", "dtype"), layers)
+    found = [first.setdefault(kind, i) for i, kind in enumerate(kinds)]
+    return np.array(found, dtype=np.int64)
+
+
+def _refused(
+    target: Target,
+    layers: Sequence[Layer],
+    alike: NDArray[np.int64],
+    schemes: Schemes,
+    part: str,
+) -> NDArray[np.bool_]:
+    """Return `[L, W]` what the target cannot run, asked once of layers alike."""
+    refuses: Callable[..., str | None] = target.refuses
     refused = np.zeros((len(layers), len(schemes)), dtype=bool)
-    for i in first.values():
+    for i in np.flatnonzero(alike == np.arange(len(layers))).tolist():
         reasons = [refuses(scheme, layers[i], part) for scheme in schemes]
         refused[i] = [reason is not None for reason in reasons]
     return refused[alike]

@@ -148,6 +148,17 @@ def references(window: QWidget) -> None:
     )
 
 
+def of_opening(window: MainWindow, project: Project) -> None:
+    """Print the time from a project to the repaint of all panels."""
+    spent = timed(lambda _: window.context.set_project(project), turns=1)
+    layers = len(project.info.layers)
+    told(f"{layers:,} layers: all panels at first sight", spent, 1000)
+    window.desk.arrange_all()
+    rest()
+    spent = timed(lambda _: window.trade_off.invalidate("all"))
+    told(f"{layers:,} layers: trade-off computed anew", spent, 100)
+
+
 def of_selection(window: MainWindow) -> None:
     """Print the time from a click to the repaint of all visible panels."""
     selection = window.context.selection
@@ -307,10 +318,8 @@ def main() -> None:
         window.resize(1920, 1200)
         window.show()
         for project, acts in ((few_layers(), of_selection), (many_layers(), of_table)):
-            window.context.set_project(project)
-            window.desk.arrange_all()
-            rest()
             references(window)
+            of_opening(window, project)
             acts(window)
             window.context.set_project(None)
         of_pictures(window, folder)
