@@ -30,7 +30,7 @@ TRIES = 4
 
 
 @pytest.fixture(scope="module")
-def big_project() -> Project:
+def shared_project() -> Project:
     project = analysed(60_000, samples=4)
     project.set_weight(range(0, 60_000, 3), Scheme("int4"))
     return project
@@ -41,6 +41,13 @@ def context(qapp) -> Iterator[AppContext]:
     context = AppContext()
     yield context
     context.set_project(None)
+
+
+@pytest.fixture
+def big_project(shared_project, context) -> Iterator[Project]:
+    before = shared_project.assignment
+    yield shared_project
+    shared_project.set_assignment(before)
 
 
 @pytest.fixture
