@@ -286,7 +286,9 @@ def test_ties_of_the_target_hold(path: Path) -> None:
     info = model()
     project = Project.create(ModelInfo(info.name, "", info.digest, info.layers))
     assert project.set_weight([0], INT4).tolist() == [0]
+    assert project.ties == ()
     project.target = "vllm-like"
+    assert (0, 1, 2) in project.ties
     assert project.set_weight([0], INT8).tolist() == [0, 1, 2]
     assert project.refused(Scheme("int3"), 0) is not None
     assert project.refused(INT8, 0) is None

@@ -40,11 +40,16 @@ class FakeProject:
     error: dict[str, NDArray[np.float64]]
     assignment: Assignment = field(default_factory=lambda: Assignment.float(LAYERS))
     target: str = "any"
-    ties: tuple[tuple[int, ...], ...] = ()
+    model_ties: tuple[tuple[int, ...], ...] = ()
 
     @property
     def info(self) -> SimpleNamespace:
-        return SimpleNamespace(ties=self.ties, layers=LAYERS)
+        return SimpleNamespace(ties=self.model_ties, layers=LAYERS)
+
+    @property
+    def ties(self) -> tuple[tuple[int, ...], ...]:
+        names = [layer.name for layer in LAYERS]
+        return (*self.model_ties, *get_target(self.target).ties(names))
 
     def formats(
         self, measure: str, quantity: str, part: str, run: int | None = None
@@ -165,7 +170,7 @@ def test_a_search_needs_the_predicted_error() -> None:
 def test_from_project_to_assignment(search: type) -> None:
     now = Assignment.float(LAYERS).with_weight([3], Scheme("int8"))
     now = now.with_locked([3], True)
-    fake = project(assignment=now, ties=((0, 1, 2),))
+    fake = project(assignment=now, model_ties=((0, 1, 2),))
     table = table_of(fake)
     found = search().run(table, Budget.parse("bits<=7"))
     chosen = table.assign(now, found.choice)
