@@ -11,6 +11,7 @@ from analysis.diagnosis import ChannelFacts, Finding
 from analysis.diagnosis.case import Case
 from analysis.diagnosis.finding import named, significant
 from analysis.report import plots
+from analysis.report.style import STYLE
 from analysis.report.svg import text_of
 from analysis.version import tool_version
 
@@ -22,28 +23,6 @@ if TYPE_CHECKING:
 
 LAYER_ROWS = 5000
 """Rows of the layer table; of more, those with the largest predicted errors."""
-
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.45 system-ui, sans-serif; color: #1c1c1e; background: #ffffff;
-  max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; margin-bottom: 0; } h2 { margin-top: 2.2rem; }
-h3 { font-size: 1rem; margin: 1rem 0 .3rem; overflow-wrap: anywhere; }
-.muted { color: #5f6368; } .wide { overflow-x: auto; }
-.row { display: flex; flex-wrap: wrap; gap: 1rem; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .2rem .6rem; border-bottom: 1px solid #dadce0;
-  vertical-align: top; } td.n, th.n { text-align: right; }
-thead th { border-bottom: 2px solid #5f6368; }
-th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid; }
-article { border: 1px solid #dadce0; border-left-width: 5px; border-radius: 4px;
-  padding: .2rem 1rem .6rem; margin: .8rem 0; break-inside: avoid; }
-.problem { border-left-color: #b3261e; } .warning { border-left-color: #9a6700; }
-.note { border-left-color: #1a5fb4; } svg { break-inside: avoid; max-width: none; }
-@media print { body { max-width: none; margin: 0; font-size: 11px; }
-  .wide { overflow: visible; } .wide svg, .row svg { max-width: 100%; height: auto; }
-  * { print-color-adjust: exact; } thead { display: table-header-group; } }
-"""  # noqa: E501
 
 _SCRIPT = """
 document.querySelectorAll("table.sortable").forEach(table => {
@@ -109,7 +88,7 @@ def page(
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>"
+        f"<title>{title}</title><style>{STYLE}</style></head><body>"
         f'<h1>{title}</h1><p class="muted">Made {made} by Quantscope '
         f"{text_of(tool_version())}.</p>{body}<script>{_SCRIPT}</script></body></html>"
     )

@@ -16,10 +16,14 @@ from analysis.diagnosis.finding import significant
 
 Floats = NDArray[np.float64]
 
-INK, MUTED, LINE, ACCENT, MARK = "#1c1c1e", "#5f6368", "#dadce0", "#1a5fb4", "#c64600"
+INK, MUTED, LINE, PAPER = "#1c1c1e", "#5f6368", "#dadce0", "#ffffff"
+ACCENT, MARK = "#1a5fb4", "#c64600"
+"""Colours of a page, which has others in the dark."""
+_ON_DARK, _ON_BRIGHT = "#ffffff", "#000000"  # in cells, whose colours stay
 _STOPS = ((0, 34, 78), (66, 78, 108), (124, 123, 120), (188, 175, 111), (254, 232, 56))
 """Stops of the map cividis (Nunez et al., PLOS ONE 2018, doi 10.1371/journal.pone.
 0199239), even in lightness and safe for the colour-blind."""
+_READABLE = 0.47  # share of the map at which black and white stand out as well
 _CHARACTER = 6.6  # width of one at 11 px [px], on the safe side
 
 
@@ -57,7 +61,7 @@ def picture(width: float, height: float, title: str, body: Sequence[str]) -> str
         f'viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
         f'height="{height:.0f}" font-family="sans-serif" font-size="11">'
         f"<title>{text_of(title)}</title>"
-        f'<rect width="{width:.0f}" height="{height:.0f}" fill="#ffffff"/>'
+        f'<rect width="{width:.0f}" height="{height:.0f}" fill="{PAPER}"/>'
         f"{''.join(body)}</svg>"
     )
 
@@ -97,7 +101,7 @@ def heatmap(
                 f'height="{tall - 1:.1f}" fill="{colour(share)}">'
                 f"<title>{text_of(told)}</title></rect>"
             )
-            ink = "#ffffff" if share < 0.6 else INK
+            ink = _ON_DARK if share < _READABLE else _ON_BRIGHT
             shown = significant(float(values[i, j]), 2)
             body.append(
                 label(left + wide * (j + 0.5) - 0.5, y + 12, shown, "middle", ink)

@@ -15,7 +15,8 @@ from analysis.errors import AnalysisError
 from analysis.method import Row, Update
 from analysis.project import Project
 from analysis.report import write_report
-from analysis.report.svg import colour, ticks
+from analysis.report.style import DARK
+from analysis.report.svg import ACCENT, INK, MARK, MUTED, PAPER, colour, heatmap, ticks
 from quant_core.scheme import Scheme
 from tests.analysis.diagnosis.projects import add_errors, add_statistics, info
 
@@ -143,6 +144,60 @@ def test_plots_are_well_formed_and_on_white(project: Project, tmp_path: Path) ->
         r for r in heat.iter(f"{space}rect") if r.find(f"{space}title") is not None
     ]
     assert len(cells) == 6 * 2
+
+
+def test_nothing_is_light_in_the_dark(project: Project, tmp_path: Path) -> None:
+    write_report(project, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    light, _, dark = style.partition("prefers-color-scheme: dark")
+    own = dict(re.findall(r"--(\w+): (#\w+);", light))
+    other = dict(re.findall(r"--(\w+): (#\w+);", dark))
+    assert own.keys() == other.keys()
+    assert not set(own.values()) & set(other.values())
+    # Colours of the page stand in variables alone, those of pictures have a rule.
+    rules = re.sub(r":root \{.*?\}", "", style)
+    written = re.findall(r"#[0-9a-f]{6}", re.sub(r'="#\w+"', "", rules))
+    assert not written
+    pictures = re.sub(r"(?s)<style>.*?</style>", "", text)
+    used = set(re.findall(r'(fill|stroke)="(#\w+)"', pictures))
+    cells = {colour(share) for share in np.linspace(0, 1, 1001)} | {"#000000"}
+    for attribute, shown in used:
+        if shown not in cells:
+            assert f'[{attribute}="{shown}"]' in style, shown
+
+
+def contrast(a: str, b: str) -> float:
+    """Return the contrast ratio of WCAG 2.1."""
+
+    def luminance(shown: str) -> float:
+        parts = np.array([int(shown[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        linear = np.where(
+            parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4
+        )
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_is_enough_in_both() -> None:
+    for ink, ground in ((INK, PAPER), (MUTED, PAPER)):
+        assert contrast(ink, ground) >= 4.5
+        assert contrast(DARK[ink], DARK[ground]) >= 4.5
+    for mark in (ACCENT, MARK):
+        assert contrast(mark, PAPER) >= 3
+        assert contrast(DARK[mark], DARK[PAPER]) >= 3
+
+
+def test_numbers_in_cells_can_be_read() -> None:
+    values = np.logspace(-6, 0, 60).reshape(12, 5)
+    rows, columns = [str(i) for i in range(12)], list("abcde")
+    text = heatmap(rows, columns, values, "nats", "errors")
+    cells = re.findall(r'fill="(#\w+)"><title>.*?</rect><text [^>]*fill="(#\w+)"', text)
+    assert len(cells) == 60
+    for cell, ink in cells:
+        assert contrast(cell, ink) >= 4.4, (cell, ink)
 
 
 def test_the_layer_table_sorts_by_numbers(project: Project, tmp_path: Path) -> None:
