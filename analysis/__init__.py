@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from analysis.quality import measure_quality
     from analysis.report import write_report
     from analysis.search.of_project import search as find_assignment
+    from analysis.search.refining import refine_assignment
 
 # `load`, `search` and `export` are folders here, hence the longer names.
 _HOMES = {
@@ -31,6 +32,7 @@ _HOMES = {
     "load_data": ("analysis.data", "load_data"),
     "load_model": ("analysis.load", "load"),
     "measure_quality": ("analysis.quality", "measure_quality"),
+    "refine_assignment": ("analysis.search.refining", "refine_assignment"),
     "write_report": ("analysis.report", "write_report"),
 }
 
@@ -44,6 +46,7 @@ __all__ = [
     "load_data",
     "load_model",
     "measure_quality",
+    "refine_assignment",
     "write_report",
 ]
 

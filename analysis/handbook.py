@@ -1,22 +1,14 @@
-"""The pages of the help pane, as Markdown: panels, methods, formats and words.
-
-Measures import torch, which the window never does, so their docstrings and parameters
-are read from the source by its syntax tree; a test compares them with the classes.
-"""
+"""The pages of the help pane, as Markdown: panels, methods, formats and words."""
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache
 from importlib import resources
 
+from analysis.described import Described, describe, measures_described
 from analysis.glossary import KINDS, Entry, explain_parameter, explain_unit, glossary
-from analysis.measures import NAMES
-from analysis.method import describe_params
 from analysis.search import SEARCHES
 from quant_core.formats import FORMATS, Format
 
@@ -31,85 +23,6 @@ _HEADINGS = {
 }
 _SPECIAL = re.compile(r"([\\*_<>|#~\[\]])")
 _CODE = re.compile(r"(`[^`]*`)")
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """What is known of a method without importing it.
-
-    Attributes:
-        key: As on the command line.
-        title: As in the window.
-        unit: Of its numbers; "" without one, or when the task decides.
-        help: Its docstring, without indentation.
-        parameters: Name and explanation of each.
-        reconstruction: What was rebuilt where the source leaves it open; "" when
-            nothing was.
-    """
-
-    key: str
-    title: str
-    unit: str
-    help: str
-    parameters: tuple[tuple[str, str], ...]
-    reconstruction: str = ""
-
-
-@cache
-def measures_described() -> dict[str, Described]:
-    """Return every measure by its key, in the order of `NAMES`, from the source."""
-    found: dict[str, Described] = {}
-    for file in resources.files("analysis.measures").iterdir():
-        if file.name.endswith(".py"):
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-            for node in tree.body:
-                if isinstance(node, ast.ClassDef) and "key" in _constants(node):
-                    described = _of_class(node)
-                    found[described.key] = described
-    return {key: found[key] for key in NAMES}
-
-
-def _constants(node: ast.ClassDef) -> dict[str, str]:
-    """Return the texts that a class assigns to names."""
-    found = {}
-    for line in node.body:
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-            if isinstance(line.value, ast.Constant):
-                found[line.target.id] = str(line.value.value)
-    return found
-
-
-def _of_class(node: ast.ClassDef) -> Described:
-    texts, parameters = _constants(node), []
-    for line in node.body:
-        if (
-            isinstance(line, ast.AnnAssign)
-            and isinstance(line.target, ast.Name)
-            and isinstance(line.value, ast.Call)
-            and isinstance(line.value.func, ast.Name)
-            and line.value.func.id == "param"
-        ):
-            parameters.append((line.target.id, ast.literal_eval(line.value.args[1])))
-    return Described(
-        texts["key"],
-        texts["title"],
-        texts.get("unit", ""),
-        ast.get_docstring(node) or "",
-        tuple(parameters),
-        texts.get("reconstruction", ""),
-    )
-
-
-def describe(method: type) -> Described:
-    """Return what a method class says of itself."""
-    return Described(
-        method.key,  # type: ignore[attr-defined]
-        method.title,  # type: ignore[attr-defined]
-        getattr(method, "unit", ""),
-        inspect.cleandoc(method.__doc__ or ""),
-        tuple((info.name, info.doc) for info in describe_params(method)),
-        getattr(method, "reconstruction", ""),
-    )
 
 
 def topics() -> Iterator[tuple[str, str]]:
@@ -193,10 +106,10 @@ def _method_page(method: Described) -> str:
         text += f"\n**Reconstruction:** {as_markdown(method.reconstruction)}\n"
     if method.parameters:
         text += "\n## Parameters\n"
-    for name, doc in method.parameters:
-        entry = explain_parameter(name, method.key)
+    for info in method.parameters:
+        entry = explain_parameter(info.name, method.key)
         term = f" – {as_markdown(entry.term)}" if entry else ""
-        text += f"\n**`--{method.key}.{name}`**{term}: {as_markdown(doc)}\n"
+        text += f"\n**`--{method.key}.{info.name}`**{term}: {as_markdown(info.doc)}\n"
     return text
 
 

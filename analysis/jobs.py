@@ -25,13 +25,16 @@ from analysis.messages import (
     Found,
     Job,
     Progress,
+    Refine,
     Search,
     Started,
     Traced,
+    Tried,
 )
 from analysis.method import Update
 from analysis.perform import Events, perform
 from analysis.project import EndStatus, Project
+from analysis.search.trial import Score, score_of
 from quant_core.assignment import Assignment
 from quant_core.scheme import Scheme, parse_scheme
 
@@ -48,9 +51,11 @@ __all__ = [
     "Job",
     "Progress",
     "Recorder",
+    "Refine",
     "Search",
     "Started",
     "Traced",
+    "Tried",
     "analysis",
     "analysis_of_run",
     "analyze",
@@ -63,6 +68,7 @@ __all__ = [
 if TYPE_CHECKING:
     from analysis.data.batch import Data
     from analysis.model import LoadedModel
+    from analysis.search.trial import Trial
 
 
 def earlier_runs(project: Project, keys: Sequence[str] = NAMES) -> dict[str, Earlier]:
@@ -131,7 +137,7 @@ class Recorder:
         job: What runs; its assignment gets the score of an evaluation.
 
     Attributes:
-        score: Value, standard error and metrics of an evaluation; None before.
+        score: What an evaluation gave; None before.
     """
 
     def __init__(self, project: Project, job: Job) -> None:
@@ -139,7 +145,7 @@ class Recorder:
         self._job = job
         self._run: int | None = None
         self._evaluating: Mapping[str, Any] | None = None
-        self.score: tuple[float, float, dict[str, float]] | None = None
+        self.score: Score | None = None
 
     def take(self, event: Event) -> None:
         """Take over one event.
@@ -162,7 +168,7 @@ class Recorder:
                     self._run = run
             case Progress(measure, update):
                 if measure == EVALUATION:
-                    self._score(update)
+                    self.score = score_of(update) or self.score
                 elif self._run is not None:
                     self._project.apply(self._run, update)
             case Ended(measure):
@@ -170,6 +176,8 @@ class Recorder:
                     self._keep_score()
                 else:
                     self.end("complete")
+            case Tried(refined):
+                self._keep_trial(refined.trials[-1])
             case Found():
                 pass
 
@@ -183,25 +191,29 @@ class Recorder:
         if run is not None:
             self._project.end_run(run, status)
 
-    def _score(self, update: Update) -> None:
-        rows = [row for row in update.rows if row.part == "model"]
-        errors = [row for row in rows if row.quantity == "error"]
-        if errors:
-            metrics = {r.quantity: r.value for r in rows if r.quantity != "error"}
-            self.score = errors[-1].value, errors[-1].stderr, metrics
-
     def _keep_score(self) -> None:
         meta = self._evaluating
         if self.score is None or meta is None or not isinstance(self._job, Evaluate):
             return
-        value, stderr, metrics = self.score
         self._project.record_measured(
             self._job.assignment,
-            value,
-            stderr,
+            self.score.value,
+            self.score.stderr,
             str(meta["unit"]),
             int(meta["samples"]),
-            metrics,
+            self.score.metrics,
+        )
+
+    def _keep_trial(self, trial: Trial) -> None:
+        meta = self._evaluating
+        assert meta is not None  # `Started` comes first
+        self._project.record_measured(
+            trial.assignment,
+            trial.score.value,
+            trial.score.stderr,
+            str(meta["unit"]),
+            trial.score.samples,
+            trial.score.metrics,
         )
 
 
@@ -248,6 +260,7 @@ def analysis(
     params: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
     batch_size: int = 0,
+    workers: int = 1,
     request: DataRequest | None = None,
 ) -> Analyze:
     """Return the description of an analysis; see `analyze` for the arguments.
@@ -260,6 +273,7 @@ def analysis(
         params: Parameters of measures, by key and name.
         seed: Seed of every random draw.
         batch_size: Samples per forward call; 0 lets each measure choose.
+        workers: Processes that share the measured error.
         request: How the data were asked for.
     """
     return Analyze(
@@ -270,6 +284,7 @@ def analysis(
         request,
         seed,
         batch_size,
+        workers,
         earlier_runs(project) if project is not None else {},
     )
 
@@ -285,6 +300,7 @@ def analyze(
     params: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
     batch_size: int = 0,
+    workers: int = 1,
     resume: bool = False,
     request: DataRequest | None = None,
 ) -> Generator[tuple[str, Update], None, None]:
@@ -300,6 +316,7 @@ def analyze(
         params: Parameters of measures, by key and name.
         seed: Seed of every random draw.
         batch_size: Samples per forward call; 0 lets each measure choose.
+        workers: Processes that share the measured error; each holds the model.
         resume: Continue runs of the project that were made with equal settings, and
             leave out those that are complete.
         request: How the data were asked for, kept with the runs.
@@ -316,6 +333,7 @@ def analyze(
         params=params,
         seed=seed,
         batch_size=batch_size,
+        workers=workers,
         request=request,
     )
     if project is None:

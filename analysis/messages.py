@@ -20,13 +20,15 @@ from quant_core.scheme import Scheme
 
 if TYPE_CHECKING:
     from analysis.measures.context import RowKey
+    from analysis.search.asked import Asked
     from analysis.search.problem import CostTable, SearchResult
+    from analysis.search.trial import Refined
 
 FORMATS = ("int2", "int3", "int4", "int5", "int6", "int8", "fp8_e4m3", "nf4")
 """Formats of the weights that are judged when none are named."""
 
 EVALUATION = "evaluation"
-"""Stands for the measure in the events of an `Evaluate` job."""
+"""Stands for the measure in the events of an `Evaluate` or a `Refine` job."""
 
 
 # -- descriptions ------------------------------------------------------------------
@@ -70,6 +72,7 @@ class Analyze:
         data: Calibration data.
         seed: Seed of every random draw.
         batch_size: Samples per forward call; 0 lets each measure choose.
+        workers: Processes that share a measure that can be shared out.
         earlier: Runs to continue, by measure, from `earlier_runs`.
     """
 
@@ -80,6 +83,7 @@ class Analyze:
     data: DataRequest | None = None
     seed: int = 0
     batch_size: int = 0
+    workers: int = 1
     earlier: Mapping[str, Earlier] = field(default_factory=dict)
 
 
@@ -110,7 +114,22 @@ class Search:
     params: Mapping[str, Any] = field(default_factory=dict)
 
 
-Job = Analyze | Evaluate | Search
+@dataclass(frozen=True)
+class Refine:
+    """Search, run the best candidates, and search again with what they showed.
+
+    Attributes:
+        asked: What to search for, and how much to run.
+        data: What candidates are run on.
+        batch_size: Samples per forward call; 0 for the usual number.
+    """
+
+    asked: Asked
+    data: DataRequest
+    batch_size: int = 0
+
+
+Job = Analyze | Evaluate | Search | Refine
 
 
 # -- events ------------------------------------------------------------------------
@@ -160,7 +179,14 @@ class Found:
     result: SearchResult
 
 
-Event = Traced | Started | Progress | Ended | Found
+@dataclass(frozen=True)
+class Tried:
+    """A candidate was run; what it has come to so far."""
+
+    refined: Refined
+
+
+Event = Traced | Started | Progress | Ended | Found | Tried
 
 
 # -- messages ----------------------------------------------------------------------

@@ -46,28 +46,39 @@ def check_params(method: Any) -> None:
     Raises:
         AnalysisError: a value is outside its limits or not among its choices.
     """
-    for f in dataclasses.fields(method):
-        value, meta = getattr(method, f.name), f.metadata
-        low, high = meta.get("minimum"), meta.get("maximum")
-        choices = meta.get("choices")
-        name = f"{type(method).key}.{f.name}"
-        if choices is not None:
-            given = value if isinstance(value, list) else [value]
-            for item in given:
-                if item not in choices:
-                    raise AnalysisError(
-                        f"{name} has an unknown value.",
-                        value=item,
-                        allowed=", ".join(map(str, choices)),
-                    )
-        if value is None or isinstance(value, (list, str)):
-            continue
-        if (low is not None and value < low) or (high is not None and value > high):
-            bounds = [f"at least {low}"] * (low is not None)
-            bounds += [f"at most {high}"] * (high is not None)
-            raise AnalysisError(
-                f"{name} is out of range.", value=value, allowed=", ".join(bounds)
-            )
+    for info in describe_params(type(method)):
+        check_value(info, getattr(method, info.name), type(method).key)
+
+
+def check_value(info: ParamInfo, value: Any, method: str) -> None:
+    """Check one value of a parameter against its limits.
+
+    Args:
+        info: The parameter.
+        value: What is given for it.
+        method: Key of the method, for the message.
+
+    Raises:
+        AnalysisError: it is outside the limits or not among the choices.
+    """
+    name = f"{method}.{info.name}"
+    if info.choices is not None:
+        for item in value if isinstance(value, list) else [value]:
+            if item not in info.choices:
+                raise AnalysisError(
+                    f"{name} has an unknown value.",
+                    value=item,
+                    allowed=", ".join(map(str, info.choices)),
+                )
+    if value is None or isinstance(value, (list, str)):
+        return
+    low, high = info.minimum, info.maximum
+    if (low is not None and value < low) or (high is not None and value > high):
+        bounds = [f"at least {low}"] * (low is not None)
+        bounds += [f"at most {high}"] * (high is not None)
+        raise AnalysisError(
+            f"{name} is out of range.", value=value, allowed=", ".join(bounds)
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,11 @@ from analysis.messages import (
     Found,
     Job,
     Progress,
+    Refine,
     Search,
     Started,
     Traced,
+    Tried,
 )
 from analysis.method import Update, describe_params
 from analysis.model import ModelInfo
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from analysis.method import Measure
     from analysis.model import LoadedModel
     from analysis.search.problem import SearchResult
+    from quant_core.assignment import Assignment
     from quant_core.scheme import Scheme
     from quant_core.sites import Layer
 
@@ -56,7 +60,7 @@ def perform(job: Job, model: LoadedModel | None, data: Data | None) -> Events:
 
     Args:
         job: What to do.
-        model: The opened model; only a search does without.
+        model: The opened model; only a `Search` does without.
         data: The data that `job.data` names.
 
     Raises:
@@ -70,6 +74,9 @@ def perform(job: Job, model: LoadedModel | None, data: Data | None) -> Events:
     if isinstance(job, Evaluate):
         yield from _evaluated(job, model, data)
         return
+    if isinstance(job, Refine):
+        yield from _refined(job, model, data)
+        return
     steps = _steps(job, model, data)
     if data is not None and model.module is not None and not model.info.sites:
         model.info = trace(model, data)
@@ -79,7 +86,7 @@ def perform(job: Job, model: LoadedModel | None, data: Data | None) -> Events:
         yield Started(key, step.meta, step.run)
         if data is not None and data.warnings and step.measure.needs_data:
             yield Progress(key, Update(0, 1, "", warnings=data.warnings))
-        with _closing(step.measure.run(step.context)) as updates:
+        with _closing(_updates(step, job.workers)) as updates:
             for update in updates:
                 yield Progress(key, update)
         yield Ended(key)
@@ -92,6 +99,19 @@ def check(job: Analyze, model: LoadedModel, data: Data | None) -> None:
         AnalysisError: as `perform` would; says why and what to do.
     """
     _steps(job, model, data)
+
+
+def _updates(step: _Step, workers: int) -> Iterator[Update]:
+    """Return the updates of a measure, shared out where it can be.
+
+    The worker process of the window may not have processes of its own.
+    """
+    alone = workers <= 1 or multiprocessing.current_process().daemon
+    if alone or not getattr(step.measure, "shareable", False):
+        return step.measure.run(step.context)
+    from analysis.measures.sharing import shared
+
+    return shared(step.measure, step.context, workers)
 
 
 @contextmanager
@@ -268,12 +288,7 @@ def _evaluated(job: Evaluate, model: LoadedModel, data: Data | None) -> Events:
     from analysis.measures.context import MeasureContext
     from analysis.measures.measured_error import MeasuredError
 
-    if job.assignment.model_digest not in ("", model.info.digest):
-        raise AnalysisError(
-            "The assignment was made for another model.",
-            value=job.assignment.model_name,
-            allowed=model.info.name,
-        )
+    _check_made_for(job.assignment, model)
     context = MeasureContext(
         model, data, (), (), _device(model), job.seed, job.batch_size
     )
@@ -282,6 +297,43 @@ def _evaluated(job: Evaluate, model: LoadedModel, data: Data | None) -> Events:
     with _closing(MeasuredError().whole(context, job.assignment)) as updates:
         for update in updates:
             yield Progress(EVALUATION, update)
+    yield Ended(EVALUATION)
+
+
+def _check_made_for(assignment: Assignment, model: LoadedModel) -> None:
+    """Refuse an assignment of another model.
+
+    Raises:
+        AnalysisError: names both.
+    """
+    if assignment.model_digest not in ("", model.info.digest):
+        raise AnalysisError(
+            "The assignment was made for another model.",
+            value=assignment.model_name,
+            allowed=model.info.name,
+        )
+
+
+def _refined(job: Refine, model: LoadedModel, data: Data | None) -> Events:
+    from analysis.measures.context import MeasureContext
+    from analysis.measures.measured_error import MeasuredError
+    from analysis.search.meet import meet
+    from analysis.search.refine import refine
+
+    _check_made_for(job.asked.base, model)
+    context = MeasureContext(
+        model, data, (), (), _device(model), batch_size=job.batch_size
+    )
+    _, data, task = context.need_run("Running candidates")
+    yield Started(EVALUATION, {"unit": task.unit, "samples": len(data)})
+    run = MeasuredError().repeatedly(context)
+    steps = (refine if job.asked.keep is None else meet)(job.asked, run)
+    with closing(steps):
+        for step in steps:
+            if isinstance(step, Update):
+                yield Progress(EVALUATION, step)
+            else:
+                yield Tried(dataclasses.replace(step, data=data.digest))
     yield Ended(EVALUATION)
 
 

@@ -55,7 +55,8 @@ class Persistent(Scores):
         self.is_draft = False
         self._is_dirty = False
         self._pending = False
-        self._checkpointed: tuple[object, ...] = ()
+        # What closing would not lose, and what a crash would not.
+        self._saved = self._safe = self._plans.documents()
 
     def _stored_array(self, run: int, name: str) -> NDArray[Any] | None:
         return None if self._file is None else self._file.store.array(run, name)
@@ -122,7 +123,7 @@ class Persistent(Scores):
             file.close()
             raise
         self._file, self.is_draft = file, True
-        self._committed()
+        self._committed(document=True)
 
     @classmethod
     def open(cls, path: Path | str, *, draft: bool = False) -> Self:
@@ -148,12 +149,14 @@ class Persistent(Scores):
                 table.add(rows)
                 project._runs.put(info, table, stored.array_names[run])
             project._plans.set_tree(stored.document)
+            # Nobody agreed to anything in a draft yet.
+            project._saved = () if draft else project._plans.documents()
             measured = Tree(items={"scores": stored.evaluations}).json("scores")
             project._measured = dict(measured)
             project._recover(file)
             project.is_draft = draft
-            # Nobody agreed to anything in a draft yet.
             project._is_dirty = project._is_dirty or draft
+            project._safe = project._plans.documents()
         except BaseException:
             file.close(keep_journal=True)
             raise
@@ -210,6 +213,10 @@ class Persistent(Scores):
         """Note whether there are unsaved edits; `Project` tells its listeners."""
         self._is_dirty = dirty
 
+    def _note_edit(self) -> None:
+        """Note whether an edit left, or led back to, what was saved last."""
+        self._set_dirty(not _same(self._plans.documents(), self._saved))
+
     def save(self, path: Path | str | None = None, *, overwrite: bool = False) -> None:
         """Write everything, edits included.
 
@@ -238,7 +245,7 @@ class Persistent(Scores):
                 new.close()
                 raise
             self._file = new
-            self._committed()
+            self._committed(document=True)
             if old is not None and self.is_draft:
                 old.delete()
                 self.is_draft = False
@@ -247,6 +254,7 @@ class Persistent(Scores):
                 with contextlib.suppress(AnalysisError):
                     old.append(Record("checkpoint"))
                 old.close(keep_journal=news)
+        self._saved = self._plans.documents()
         self._set_dirty(False)
 
     def _has_news(self) -> bool:
@@ -273,32 +281,36 @@ class Persistent(Scores):
         # Somebody may have deleted the file while the project was open.
         base = file if file.exists() else None
         file.commit(self._changes(everything=base is None, document=document), base)
-        self._committed()
+        self._committed(document=document)
         if not document:
             self.checkpoint()
 
-    def _committed(self) -> None:
+    def _committed(self, *, document: bool) -> None:
         self._runs.committed()
         self._pending = False
+        # With the file began an empty journal: what it held of edits is gone.
+        if document:
+            self._safe = self._plans.documents()
+        else:
+            self._safe = () if self.is_draft else self._saved
 
     def checkpoint(self) -> None:
         """Keep unsaved edits in the journal, for `open` after a crash.
 
         Call it now and then (every 30 s, say); it writes a few bytes per layer, and
-        nothing when there is nothing to save.
+        nothing when nothing was edited since. Edits undone since are taken out.
 
         Raises:
             AnalysisError: the journal cannot be written.
         """
-        if not self._is_dirty or self._file is None or self._file.read_only:
-            return
         plans = self._plans.documents()
-        if len(plans) == len(self._checkpointed) and all(
-            map(operator.is_, plans, self._checkpointed)
-        ):
+        if self._file is None or self._file.read_only or _same(plans, self._safe):
             return
-        self._file.append(tree_record("checkpoint", self._plans.tree()))
-        self._checkpointed = plans
+        if self._is_dirty or self.is_draft:
+            self._file.append(tree_record("checkpoint", self._plans.tree()))
+        else:
+            self._file.append(Record("checkpoint"))
+        self._safe = plans
 
     def close(self) -> None:
         """Let go of the file; edits that were not saved are given up, a draft too."""
@@ -338,3 +350,8 @@ class Persistent(Scores):
         self._play(record)
         if self._file is not None:
             self._file.append(record)
+
+
+def _same(plans: tuple[object, ...], others: tuple[object, ...]) -> bool:
+    """Return whether two `Assignments.documents` are of the same objects."""
+    return len(plans) == len(others) and all(map(operator.is_, plans, others))

@@ -102,6 +102,8 @@ class Project(Persistent):
             return
         refuse_other_layers(info, self.info)
         self._plans.adopt(info)
+        if not self._is_dirty:
+            self._saved = self._plans.documents()
         self.info = info
         self._pending = True
         self.layers_reset.emit()
@@ -145,7 +147,7 @@ class Project(Persistent):
         """
         changed = self._plans.set_starred(indices, starred)
         if len(changed):
-            self._set_dirty(True)
+            self._note_edit()
             self.starred_changed.emit(changed)
         return changed
 
@@ -264,7 +266,7 @@ class Project(Persistent):
         before = self.assignment
         changed = edit(*args, **kwargs)
         if len(changed) or self.assignment.digest != before.digest:
-            self._set_dirty(True)
+            self._note_edit()
             self.assignment_changed.emit(changed)
         return changed
 
@@ -277,7 +279,7 @@ class Project(Persistent):
     def target(self, name: str) -> None:
         if name != self._plans.target:
             self._plans.set_target(name)
-            self._set_dirty(True)
+            self._note_edit()
             self.assignment_changed.emit(np.arange(len(self.info.layers)))
 
     def refused(self, scheme: Scheme | None, index: int) -> str | None:
@@ -330,7 +332,7 @@ class Project(Persistent):
         if provenance is not None:
             assignment = assignment.with_provenance(**provenance)
         self._plans.keep(name, self._plans.ours(assignment), overwrite)
-        self._set_dirty(True)
+        self._note_edit()
         self.assignments_changed.emit()
 
     def delete_assignment(self, name: str) -> None:
@@ -341,7 +343,7 @@ class Project(Persistent):
         """
         self._plans.get(name)
         del self._plans.kept[name]
-        self._set_dirty(True)
+        self._note_edit()
         self.assignments_changed.emit()
 
     # -- numbers of the assignment -----------------------------------------------------

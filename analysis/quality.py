@@ -23,6 +23,8 @@ JUDGE = "measured_error"
 """The measure that the others are judged by."""
 FORWARD_SECONDS = f"{JUDGE}/forward_seconds"
 """Array of that measure: seconds of one float forward pass over its samples, `[1]`."""
+ORDER = f"{JUDGE}/order"
+"""Array of that measure: indices of the layers in the order of use, `[layers used]`."""
 DESCRIPTIVE = frozenset({"weights", "activations"})
 """Measures whose numbers without a format describe a tensor and rank nothing."""
 LEAST = 3

@@ -72,6 +72,8 @@ def analysis_script(
     arguments.append(f"seed={job.seed!r}")
     if job.batch_size:
         arguments.append(f"batch_size={job.batch_size!r}")
+    if job.workers > 1:
+        arguments.append(f"workers={job.workers!r}")
     if data is not None:
         arguments.append("request=request")
     lines.append(f"with Project.create(model.info, {output!r}) as project:")
@@ -86,6 +88,8 @@ def analysis_script(
     words += _param_options(job.params)
     if job.batch_size:
         words += ["--batch-size", str(job.batch_size)]
+    if job.workers > 1:
+        words += ["--workers", str(job.workers)]
     words += ["--task", task] if task != "auto" else []
     return Script(_joined(lines), _shell(words))
 

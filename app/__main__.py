@@ -43,16 +43,21 @@ def main(path: str | None = None, fresh: bool = False) -> int:
     settings = Settings()
     if fresh:
         settings.forget_all()
-    window = MainWindow(settings)
+    window = MainWindow(settings, furnished=False)
+
+    def begin() -> None:
+        window.notices.offer_lost()
+        if path is not None:
+            window.open_soon(path)
+
+    window.ready.connect(begin)
     window.show()
-    window.notices.offer_lost()
-    if path is not None:
-        window.open_soon(path)
     try:
         return app.exec()
     finally:
         hook.uninstall()
         pulse.stop()
+        window.furnish()
         window.session.shut_down()
 
 

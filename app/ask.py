@@ -22,7 +22,8 @@ from PySide6.QtWidgets import (
 from analysis.export import EXPORTERS
 from analysis.version import tool_version
 from app.actions import COMMANDS, default_shortcuts, key_text
-from app.dialogs.analyse import AnalyseDialog, AnalysisRequest
+from app.dialogs.analyse import AnalyseDialog
+from app.dialogs.analysis_request import AnalysisRequest
 from app.dialogs.search import SearchDialog, SearchRequest
 from app.dialogs.settings import SettingsDialog
 from app.scripts import Scripts
@@ -125,6 +126,7 @@ class Asker:
         self,
         runs_model: bool,
         has_example: bool,
+        layers: int,
         first: AnalysisRequest | None = None,
     ) -> AnalysisRequest | None:
         """Return what to analyse; the form begins with `first`."""
@@ -132,6 +134,7 @@ class Asker:
             self._settings,
             runs_model=runs_model,
             has_example=has_example,
+            layers=layers,
             first=first,
             script=self._scripts.of_analysis,
             parent=self._window,

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication, QMessageBox
 from analysis.script import Script
 from analysis.search.objective import objectives_of
 from app.ask import Asker
-from app.dialogs.analyse import AnalysisRequest, summary
+from app.dialogs.analysis_request import AnalysisRequest, summary
 from app.models.compare import BASELINE
 from app.models.layer_data import scheme_of_bits
 from app.palettes import Palettes
@@ -252,9 +252,16 @@ class Commander(QObject):
     def do_analyse(self) -> None:
         """Ask what to analyse and start."""
         session = self._session
-        request = self.ask.analysis(session.runs_model, session.has_example)
+        request = self._ask_analysis()
         if request is not None:
             session.analyse(request)
+
+    def _ask_analysis(
+        self, first: AnalysisRequest | None = None
+    ) -> AnalysisRequest | None:
+        session, project = self._session, self._context.project
+        layers = 0 if project is None else len(project.info.layers)
+        return self.ask.analysis(session.runs_model, session.has_example, layers, first)
 
     @Slot(object, object)
     def on_run(self, act: object, run: object) -> None:
@@ -267,8 +274,7 @@ class Commander(QObject):
         if act == "resume":
             session.resume(info.id)
         elif act == "again":
-            first = AnalysisRequest.of_run(info)
-            request = self.ask.analysis(session.runs_model, session.has_example, first)
+            request = self._ask_analysis(AnalysisRequest.of_run(info))
             if request is not None:
                 session.analyse(request)
         elif act == "script":
@@ -334,10 +340,11 @@ class Commander(QObject):
         chosen = self.ask.preferences(fixed, self.do_layout_reset)
         if chosen is not None:
             self._settings.preferences = chosen
+            self._session.apply_preferences()
+            self._context.retell()
             theme().set_mode(chosen.mode)
             self._window.actions_[f"theme_{chosen.mode}"].setChecked(True)
             self._window.actions_.set_shortcuts(chosen.shortcuts)
-            self._session.apply_preferences()
 
     def do_help(self) -> None:
         """Explain what has the focus, in the help pane."""

@@ -153,6 +153,17 @@ class AppContext(QObject):
                 self.undo_stack.setClean()
             self.dirtyChanged.emit()
 
+    def retell(self) -> None:
+        """Let every view write anew what it shows: numbers look different now."""
+        project = self._project
+        if project is None:
+            return
+        self.assignmentChanged.emit(np.arange(len(project.info.layers)))
+        for measure in dict.fromkeys(run.measure for run in project.runs):
+            self.rowsAdded.emit(measure)
+        self.runsChanged.emit()
+        self.assignmentsChanged.emit()
+
     def choose_channel(self, layer: int, channel: int) -> None:
         """Mark an output channel of a layer in every plot that shows it."""
         self.channelChosen.emit((layer, channel))
@@ -180,7 +191,9 @@ class AppContext(QObject):
         text = f"Set {count(len(changed), 'layer')} to {label}"
         self._push(before, text, len(changed))
         notes = [f"{text}." if len(changed) else f"Nothing to set to {label}."]
-        tied = len(np.setdiff1d(changed, asked))
+        unasked = np.ones(len(before), dtype=np.bool_)
+        unasked[asked] = False
+        tied = int(np.count_nonzero(unasked[changed]))
         if tied:
             notes.append(f"{count(tied, 'tied layer')} changed along.")
         held = _others(project.assignment, asked, scheme)

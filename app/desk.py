@@ -20,7 +20,7 @@ STATE_VERSION = 2
 Another set of panels makes another version by itself.
 """
 
-STATE_KEY, GEOMETRY_KEY = "window/state", "window/geometry"
+STATE_KEY = "window/state"
 WIDE = 1700
 """Width from which three columns fit side by side [logical pixels]."""
 NUMBERED = 9

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PySide6.QtCore import Qt, QTimer, Signal, Slot
@@ -14,39 +15,25 @@ from PySide6.QtGui import (
     QDragLeaveEvent,
     QDropEvent,
     QKeySequence,
+    QPaintEvent,
 )
 from PySide6.QtWidgets import QMainWindow, QToolBar
 
 from analysis.errors import AnalysisError
 from app.actions import ActionSet, Need
-from app.commander import Commander
-from app.desk import GEOMETRY_KEY, Desk, Panel, Place
 from app.drops import dropped_path, refusal
 from app.errors import Problem, show_problem
-from app.help_topics import set_topic
-from app.logbook import Logbook
-from app.notices import Notices
-from app.session import Session
 from app.settings import Settings
 from app.theme import theme
-from app.views.channels import ChannelsView
-from app.views.compare import CompareView
-from app.views.distribution import DistributionView
-from app.views.error_map import ErrorMapView
-from app.views.findings import FindingsView
-from app.views.heatmap import HeatmapView
-from app.views.help import HelpView
-from app.views.history import HistoryView
-from app.views.inspector import InspectorView
-from app.views.jobs import JobStrip, JobsView
-from app.views.layer_table import LayerTableView
-from app.views.log import LogView
 from app.views.start import StartView
-from app.views.totals import TotalsBar
-from app.views.trade_off import TradeOffView
-from app.widgets.focus_frame import FocusFrame
+
+# What only a furnished window needs is imported when it is furnished: results, plots
+# and jobs take longer to import than all the rest takes to be on the screen.
+if TYPE_CHECKING:
+    from app.session import Session
 
 DEFAULT_SIZE = (1440, 900)
+GEOMETRY_KEY = "window/geometry"
 MESSAGE_MS = 12_000
 TABLE_COMMANDS = (
     "copy",
@@ -67,42 +54,95 @@ class MainWindow(QMainWindow):
     Args:
         settings: What is remembered between sessions.
         session: The work; one of its own when None.
+        furnished: Build everything at once. Otherwise the start page comes first, and
+            the rest once it is on the screen.
 
     Signals:
+        ready: Everything is built.
         closed: The window was closed and its worker ended.
     """
 
+    ready = Signal()
     closed = Signal()
 
-    def __init__(self, settings: Settings, session: Session | None = None) -> None:
-        """Build everything; nothing is opened yet."""
+    def __init__(
+        self,
+        settings: Settings,
+        session: Session | None = None,
+        *,
+        furnished: bool = True,
+    ) -> None:
+        """Build the start page or everything; nothing is opened yet."""
         super().__init__()
         self.settings = settings
-        self.session = session or Session(settings, self)
-        self.context = self.session.context
+        self._is_furnished = False
         self._dropped = ""
-        self.setAcceptDrops(True)
         theme().set_mode(settings.mode)
         self.actions_ = ActionSet(self)
         self.actions_.set_shortcuts(settings.preferences.shortcuts)
-        self.commander = Commander(self)
-        self._build_views()
+        self.actions_.allow(set())
+        self.start = StartView(self.actions_, self.settings, self)
+        self.setCentralWidget(self.start)
         self._build_bars()
-        self._focus_frame = FocusFrame(self)
-        self.notices = Notices(self)
-        self._connect()
+        self.setWindowTitle("Quantscope")
         self.resize(*DEFAULT_SIZE)
         geometry = settings.bytes(GEOMETRY_KEY)
         if not geometry.isEmpty():
             self.restoreGeometry(geometry)
-        self._on_project()
+        if furnished:
+            self.furnish(session)
 
     # -- building --------------------------------------------------------------
 
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802 - Qt naming
+        """Furnish the window once its start page is on the screen."""
+        super().paintEvent(event)
+        if not self._is_furnished:
+            QTimer.singleShot(0, self, self.furnish)
+
+    @Slot()
+    def furnish(self, session: Session | None = None) -> None:
+        """Build all that is behind the start page, once."""
+        if self._is_furnished:
+            return
+        from app.commander import Commander
+        from app.notices import Notices
+        from app.session import Session
+        from app.widgets.focus_frame import FocusFrame
+
+        self._is_furnished = True
+        self.session = session or Session(self.settings, self)
+        self.context = self.session.context
+        self.commander = Commander(self)
+        self._build_views()
+        self._build_menus()
+        self._build_status()
+        self._focus_frame = FocusFrame(self)
+        self.notices = Notices(self)
+        self._connect()
+        self.setAcceptDrops(True)
+        self._on_project()
+        self.ready.emit()
+
     def _build_views(self) -> None:
+        from app.desk import Desk, Panel, Place
+        from app.help_topics import set_topic
+        from app.logbook import Logbook
+        from app.views.channels import ChannelsView
+        from app.views.compare import CompareView
+        from app.views.distribution import DistributionView
+        from app.views.error_map import ErrorMapView
+        from app.views.findings import FindingsView
+        from app.views.heatmap import HeatmapView
+        from app.views.help import HelpView
+        from app.views.history import HistoryView
+        from app.views.inspector import InspectorView
+        from app.views.jobs import JobsView
+        from app.views.layer_table import LayerTableView
+        from app.views.log import LogView
+        from app.views.trade_off import TradeOffView
+
         context, runner = self.context, self.session.runner
-        self.start = StartView(context, self.actions_, self.settings, self)
-        self.setCentralWidget(self.start)
         self.layers = LayerTableView(context, self.settings, self)
         self.heatmap = HeatmapView(context)
         self.distribution = DistributionView(context)
@@ -116,8 +156,9 @@ class MainWindow(QMainWindow):
         self.jobs = JobsView(context, runner, self)
         self.logbook = Logbook(self)
         self.log = LogView(self.logbook, self)
-        self.jobs.actionRequested.connect(self.commander.on_run)
         self.help = HelpView(self)
+        self.jobs.actionRequested.connect(self.commander.on_run)
+        self.jobs.commandRequested.connect(self.commander.run)
         set_topic(self.start, "panel:start")
         below, side = Place("centre_below"), Place("left_below")
         hidden = Place("centre", is_shown=False)
@@ -150,6 +191,18 @@ class MainWindow(QMainWindow):
     def _build_bars(self) -> None:
         actions = self.actions_
         actions.fill_menus(self.menuBar())
+        tools = QToolBar("Tools", self)
+        tools.setObjectName("tools")
+        tools.setMovable(False)
+        tools.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
+        actions.fill_toolbar(tools)
+        tools.insertSeparator(actions["analyse"])
+        tools.toggleViewAction().setVisible(False)
+        self.addToolBar(tools)
+        self.statusBar()
+
+    def _build_menus(self) -> None:
+        actions = self.actions_
         edit = actions.menu("&Edit")
         self.undo = self.context.undo_stack.createUndoAction(self, "&Undo")
         self.undo.setShortcut("Ctrl+Z")
@@ -168,14 +221,11 @@ class MainWindow(QMainWindow):
         first = view.actions()[0]
         self.desk.fill_menu(view, first)
         view.insertSeparator(first)
-        tools = QToolBar("Tools", self)
-        tools.setObjectName("tools")
-        tools.setMovable(False)
-        tools.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextOnly)
-        actions.fill_toolbar(tools)
-        tools.insertSeparator(actions["analyse"])
-        tools.toggleViewAction().setVisible(False)
-        self.addToolBar(tools)
+
+    def _build_status(self) -> None:
+        from app.views.jobs import JobStrip
+        from app.views.totals import TotalsBar
+
         self._totals_bar = QToolBar("Totals", self)
         self._totals_bar.setObjectName("totals")
         self._totals_bar.setMovable(False)
@@ -391,6 +441,7 @@ class MainWindow(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent) -> None:  # noqa: N802 - Qt naming
         """Ask about unsaved work, remember the window, end the worker."""
+        self.furnish()
         if not self.commander.may_discard():
             event.ignore()
             return

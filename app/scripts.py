@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.jobs import analysis_of_run
-from analysis.messages import Analyze, DataRequest, Evaluate
+from analysis.messages import Analyze, Evaluate
 from analysis.script import (
     Script,
     analysis_script,
@@ -20,26 +20,10 @@ from analysis.script import (
 if TYPE_CHECKING:
     from analysis.project import Project
     from app.context import AppContext
-    from app.dialogs.analyse import AnalysisRequest
+    from app.dialogs.analysis_request import AnalysisRequest
     from app.dialogs.search import SearchRequest
 
 SUFFIX = ".qscope"
-
-
-def analysis_job(request: AnalysisRequest) -> Analyze:
-    """Return the job that a form asks for."""
-    data = None
-    if request.data:
-        data = DataRequest(
-            request.data, request.samples, request.seed, request.max_length
-        )
-    return Analyze(
-        measures=request.measures,
-        schemes=request.schemes,
-        input_schemes=request.input_schemes,
-        data=data,
-        seed=request.seed,
-    )
 
 
 class Scripts:
@@ -93,7 +77,7 @@ class Scripts:
 
     def of_analysis(self, request: AnalysisRequest) -> Script | None:
         """Return the script of what an analysis form says."""
-        return self.of_job(analysis_job(request))
+        return self.of_job(request.job)
 
     def of_search(self, request: SearchRequest) -> Script | None:
         """Return the script of what a search form says."""

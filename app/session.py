@@ -37,16 +37,16 @@ from analysis.search.of_project import signed, table_for
 from analysis.search.problem import CostTable
 from analysis.search.setup import Setup
 from app.context import AppContext
-from app.dialogs.analyse import EXAMPLE, SETTINGS_KEY, AnalysisRequest
+from app.dialogs.analysis_request import EXAMPLE, SETTINGS_KEY, AnalysisRequest
 from app.dialogs.search import SearchRequest
 from app.errors import Problem
 from app.guard import Guard
 from app.jobs import JobRunner
 from app.recovery import Lost
 from app.remedies import ModelJob, remedied, remedies
-from app.scripts import Scripts, analysis_job
+from app.scripts import Scripts
 from app.settings import Settings
-from app.widgets.format import count
+from app.widgets.format import count, set_digits
 from quant_core.assignment import Assignment
 from quant_core.scheme import Scheme
 from quant_core.sites import Site
@@ -95,8 +95,9 @@ class Session(QObject):
         self.apply_preferences()
 
     def apply_preferences(self) -> None:
-        """Save as often, and compute with as many threads, as the settings say."""
+        """Save as often, compute and show numbers as the settings say."""
         preferences = self.settings.preferences
+        set_digits(preferences.digits)
         self.guard.set_interval(preferences.autosave_seconds)
         self.runner.set_threads(preferences.threads)
 
@@ -298,7 +299,7 @@ class Session(QObject):
 
     def analyse(self, request: AnalysisRequest) -> None:
         """Run measures."""
-        job = replace(analysis_job(request), earlier=self._unfinished())
+        job = replace(request.job, earlier=self._unfinished())
         self._start(job, "Analysis")
 
     def _unfinished(self) -> dict[str, Earlier]:

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 from PySide6.QtCore import QByteArray, QSettings, QStandardPaths
 
 from app.theme import MODES, Mode
+from app.widgets.format import DIGITS
 
 RECENT_LIMIT = 10
+DIGITS_RANGE = range(2, 7)
 _T = TypeVar("_T")
 
 
@@ -53,12 +55,14 @@ class Preferences:
         threads: Threads of the worker process; 0 leaves one core to the window.
         shortcuts: Own keys by command, as portable text; none for a command
             without a key. Commands that are not here have the keys of the table.
+        digits: Significant digits of results.
     """
 
     mode: Mode = "system"
     autosave_seconds: int = 30
     threads: int = 0
     shortcuts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    digits: int = DIGITS
 
 
 class Settings:
@@ -141,12 +145,14 @@ class Settings:
         default = Preferences()
         seconds = self.get("autosave/seconds", default.autosave_seconds)
         threads = self.get("worker/threads", default.threads)
+        digits = self.get("numbers/digits", default.digits)
         kept: dict[str, Any] = self.get("shortcuts", {})
         return Preferences(
             self.mode,
             seconds if seconds > 0 else default.autosave_seconds,
             max(threads, 0),
             {k: tuple(map(str, v)) for k, v in kept.items() if isinstance(v, list)},
+            digits if digits in DIGITS_RANGE else default.digits,
         )
 
     @preferences.setter
@@ -154,6 +160,7 @@ class Settings:
         self.mode = chosen.mode
         self.set("autosave/seconds", chosen.autosave_seconds)
         self.set("worker/threads", chosen.threads)
+        self.set("numbers/digits", chosen.digits)
         self.set("shortcuts", {k: list(v) for k, v in chosen.shortcuts.items()})
 
     @property

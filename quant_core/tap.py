@@ -448,6 +448,17 @@ class _Session(TorchFunctionMode):
         return values
 
 
+@contextlib.contextmanager
+def _without_fast_path() -> Iterator[None]:
+    """Switch torch's fused transformer-encoder path off inside the block."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 class Tap:
     """Sees and changes weights and activations of a network, then lets go.
 
@@ -478,20 +489,18 @@ class Tap:
         def pop(_module: nn.Module, _args: Any, _output: Any) -> None:
             session.leave_module()
 
-        fast = torch.backends.mha.get_fastpath_enabled()
-        try:
-            torch.backends.mha.set_fastpath_enabled(False)
-            for path, module in self.module.named_modules():
-                handles.append(
-                    module.register_forward_pre_hook(pusher(path), prepend=True)
-                )
-                handles.append(module.register_forward_hook(pop, always_call=True))
-            with session:
-                yield
-        finally:
-            for handle in handles:
-                handle.remove()
-            torch.backends.mha.set_fastpath_enabled(fast)
+        with _without_fast_path():
+            try:
+                for path, module in self.module.named_modules():
+                    handles.append(
+                        module.register_forward_pre_hook(pusher(path), prepend=True)
+                    )
+                    handles.append(module.register_forward_hook(pop, always_call=True))
+                with session:
+                    yield
+            finally:
+                for handle in handles:
+                    handle.remove()
 
     @contextlib.contextmanager
     def watch(
@@ -539,20 +548,17 @@ class Tap:
 
         changer = Changer()
         changer.inside_attention = inside_attention
-        with self.exchanged(weights or {}), self.session(changer):
+        watched = bool(changed) or inside_attention
+        # An idle session gives the same bits, and takes time.
+        session = self.session(changer) if watched else _without_fast_path()
+        with self.exchanged(weights or {}), session:
             yield
 
     @contextlib.contextmanager
     def exchanged(self, weights: Mapping[str, Tensor]) -> Iterator[None]:
         """Give parameters other values inside the block; see `quantized`."""
-        parameters = dict(self.module.named_parameters())
+        parameters = {name: self._parameter(name) for name in weights}
         for name, value in weights.items():
-            if name not in parameters:
-                raise QuantError(
-                    "There is no such parameter.",
-                    value=name,
-                    allowed="a name of named_parameters()",
-                )
             if value.shape != parameters[name].shape:
                 raise QuantError(
                     f"The new weight of {name} has another shape.",
@@ -567,6 +573,16 @@ class Tap:
         finally:
             for name, value in kept.items():
                 parameters[name].data = value
+
+    def _parameter(self, name: str) -> nn.Parameter:
+        try:
+            return self.module.get_parameter(name)
+        except AttributeError:
+            raise QuantError(
+                "There is no such parameter.",
+                value=name,
+                allowed="a name of named_parameters()",
+            ) from None
 
     def trace(
         self, run: Callable[[], object], samples: int = 1

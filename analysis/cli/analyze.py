@@ -18,7 +18,12 @@ from analysis import jobs
 from analysis.cli.codes import DONE, INTERRUPTED
 from analysis.cli.doctor import memory
 from analysis.cli.jobs import drive
-from analysis.cli.options import add_method_options, comma_list, method_params
+from analysis.cli.options import (
+    add_method_options,
+    comma_list,
+    method_params,
+    positive,
+)
 from analysis.cli.projects import opened
 from analysis.cli.sources import (
     add_data_options,
@@ -74,6 +79,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="how outputs are compared (kl, mse, cosine); default: by the model, or "
         "with --resume as before",
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="processes that share the measured error, to the same numbers; each "
+        "holds the model (default 1)",
     )
     parser.add_argument(
         "--resume",
@@ -145,6 +158,7 @@ def _analyze(
         params=params,
         seed=request.seed if request is not None else args.seed or 0,
         batch_size=args.batch_size,
+        workers=args.workers,
         request=request,
     )
     # Whatever can be refused is, before a project is replaced.

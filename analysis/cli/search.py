@@ -12,6 +12,8 @@ Floors, ceilings and --fix choose layers as filters do: a word or pattern of the
 kind:linear, params>1e6, first, last, -not, or | between alternatives.
 
 The result is kept in the project under --name and becomes its current assignment.
+--verify and --refine run candidates on data before one is chosen; --keep looks for
+the smallest model that keeps a metric of the task. Ctrl-C keeps the best one so far.
 --method front without a budget keeps several assignments along the whole trade-off
 between size and error; the current one stays.
 """
@@ -19,25 +21,31 @@ between size and error; the current one stays.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import fnmatch
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.cli.codes import DONE
+from analysis.cli.codes import DONE, FAILED, INTERRUPTED
+from analysis.cli.found import report
 from analysis.cli.options import add_method_options, method_params, positive
-from analysis.cli.projects import cost_of, opened, predicted, schemes_of, told
-from analysis.cli.terminal import Terminal, size, table
+from analysis.cli.projects import choose_assignment, opened
+from analysis.cli.refining import (
+    add_refining,
+    again,
+    check_refining,
+    refined,
+    runs_network,
+)
+from analysis.cli.terminal import Terminal
 from analysis.errors import AnalysisError
 from analysis.search import SEARCHES, method_of
 from analysis.search.cost_file import read_costs
 from analysis.search.front import front
 from analysis.search.objective import Objective
+from analysis.search.of_project import rerun, signed
 from analysis.search.of_project import run as search
-from analysis.search.of_project import signed
-from analysis.search.problem import MEASURE, SearchResult
+from analysis.search.problem import MEASURE
 from analysis.search.rules import KINDS, Rule
 from analysis.search.setup import Setup
 from analysis.search.table import table_from_project
@@ -88,6 +96,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an assignment of that name"
     )
+    add_refining(parser)
     for method in SEARCHES:
         add_method_options(parser, method)
 
@@ -151,6 +160,8 @@ def setup_of(args: argparse.Namespace) -> Setup:
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Search, keep the result, show it."""
+    if args.rerun is not None:
+        return run_again(args, terminal)
     method = method_of(args.method)
     _check_options(args, method)
     params, setup = method_params(args, method), setup_of(args)
@@ -158,8 +169,14 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         if args.target is not None:
             project.target = get_target(args.target).name
         apply_locks(project, args.lock)
-        result = None
-        if args.budget is None:
+        result, tried, complete = None, None, True
+        if runs_network(args):
+            tried, complete = refined(args, terminal, project, setup, params)
+            if tried is None:
+                terminal.fail(AnalysisError("Interrupted; nothing was run to its end."))
+                return INTERRUPTED
+            found = {_free_name(project, args): tried.best.assignment}
+        elif args.budget is None:
             found = whole_front(project, args, setup)
         else:
             assignment, result = search(project, setup, args.budget, method.key, params)
@@ -168,11 +185,34 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             project.add_assignment(
                 name, assignment, assignment.provenance, overwrite=args.overwrite
             )
-        if args.budget is not None:
+        if args.budget is not None or tried is not None:
             project.set_assignment(next(iter(found.values())))
         project.save()
-        report(project, found, terminal, result, method.reconstruction)
-    return DONE
+        report(project, found, terminal, result or tried, method.reconstruction)
+    return DONE if complete else INTERRUPTED
+
+
+def run_again(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Do the search again that made an assignment; change nothing.
+
+    Raises:
+        AnalysisError: it was not made by a search, or something it read has changed.
+    """
+    with opened(args.project, terminal, write=True) as project:
+        name, before = choose_assignment(project, args.rerun)
+        if "refine" in before.provenance:
+            tried, complete = again(args, terminal, project, before)
+            if tried is None or not complete:
+                terminal.fail(AnalysisError("Interrupted; the search did not end."))
+                return INTERRUPTED
+            now = tried.best.assignment
+        else:
+            now = rerun(project, before)
+        project.save()
+        same = now.digest == before.digest
+        terminal.result({"assignment": name, "same": same})
+        terminal.say(f"{name}: {'the same' if same else 'another'} assignment")
+    return DONE if same else FAILED
 
 
 def apply_locks(project: Project, locks: list[str]) -> None:
@@ -247,95 +287,9 @@ def whole_front(
     return found
 
 
-def report(
-    project: Project,
-    found: dict[str, Assignment],
-    terminal: Terminal,
-    result: SearchResult | None,
-    reconstruction: str,
-) -> None:
-    """Print what was found, and what one format for all would have done.
-
-    Args:
-        project: Where it was found.
-        found: Assignments by name.
-        terminal: Where to print.
-        result: How good the only one is; None for a whole front.
-        reconstruction: Parts of the method that are rebuilt, "" if none are.
-    """
-    told_all: dict[str, object] = {
-        "assignments": [
-            {
-                "name": name,
-                "totals": assignment.totals().to_json(),
-                "predicted": predicted(project, assignment),
-            }
-            for name, assignment in found.items()
-        ]
-    }
-    if result is not None:
-        told_all["result"] = result_json(result)
-        told_all["reconstruction"] = reconstruction
-    terminal.result(told_all)
-    if result is not None:
-        ((name, assignment),) = found.items()
-        terminal.say(f"{name}: {cost_of(assignment)}")
-        terminal.say(f"predicted error {told(predicted(project, assignment))}")
-        terminal.say(f"layers: {schemes_of(assignment)}")
-        terminal.say(quality(result))
-        if result.interaction is not None:
-            terminal.say(result.interaction.describe())
-        if reconstruction:
-            terminal.say(f"reconstruction: {reconstruction}")
-        return
-    rows = [
-        (
-            name,
-            f"{assignment.totals().average_bits:.3f}",
-            size(assignment.totals().bytes),
-            told(predicted(project, assignment)),
-        )
-        for name, assignment in found.items()
-    ]
-    terminal.say(table(("assignment", ">bits", ">size", ">predicted error"), rows))
-
-
-def result_json(result: SearchResult) -> dict[str, object]:
-    """Return gap, proof and the uniform result as JSON values."""
-    other = result.uniform
-    return {
-        "objective": result.cost,
-        **(
-            {}
-            if result.interaction is None
-            else {"interaction": dataclasses.asdict(result.interaction)}
-        ),
-        "gap": None if math.isnan(result.gap) else result.gap,
-        "proven": result.proven,
-        "uniform": None
-        if other is None
-        else {"format": other.name, "objective": other.cost, "bytes": other.bits / 8},
-    }
-
-
-def quality(result: SearchResult) -> str:
-    """Return how good a result is, for people: bound, and one format for all."""
-    if result.proven:
-        said = "proven: no assignment is better"
-    elif math.isnan(result.gap):
-        said = "how much better another could be is not known"
-    else:
-        said = f"at most {100 * result.gap:.2g} % better is possible"
-    other = result.uniform
-    if other is None:
-        return f"{said}; no single format for all layers keeps the budget"
-    ratio = other.cost / result.cost if result.cost > 0 else math.inf
-    more = f"{ratio:.3g} times the error" if math.isfinite(ratio) else "more error"
-    return f"{said}; {other.name} for all has {more} at {size(other.bits / 8)}"
-
-
 def _check_options(args: argparse.Namespace, method: type) -> None:
-    if args.budget is None and args.method != "front":
+    check_refining(args)
+    if args.budget is None and args.method != "front" and args.keep is None:
         raise AnalysisError(
             "This search needs a budget.",
             value=f"--method {args.method}",
@@ -356,8 +310,11 @@ def _free_name(project: Project, args: argparse.Namespace) -> str:
     """Return the name asked for, or one after the budget that is still free."""
     if args.name is not None:
         return str(args.name)
-    name, number = str(args.budget), 1
+    asked = [args.budget] if args.budget is not None else []
+    asked += [f"keep {args.keep}"] if args.keep is not None else []
+    wanted, number = ",".join(asked), 1
+    name = wanted
     while name in project.assignments and not args.overwrite:
         number += 1
-        name = f"{args.budget} ({number})"
+        name = f"{wanted} ({number})"
     return name

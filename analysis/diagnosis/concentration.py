@@ -63,7 +63,7 @@ class Concentration:
         return (
             Finding(
                 self.key,
-                f"{few} of {plural(count, 'layer')} carry "
+                f"{few:,} of {plural(count, 'layer')} carry "
                 f"{shares[few - 1]:.0%} of the error of {case.judged_as}",
                 "warning",
                 tuple(numbers),

@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis.diagnosis.case import Case
 from analysis.diagnosis.finding import Finding, Missing, Number, Verdict
+from analysis.quality import ORDER
 from quant_core.scheme import parse_scheme
 
 QUANTITY = "cumulative"
@@ -31,7 +32,7 @@ class Onset:
     title: ClassVar[str] = "Where the error starts"
 
     def judge(self, case: Case) -> Verdict:
-        """Find the largest step of the accumulated error."""
+        """Find the largest step of the accumulated error, in the order of use."""
         run = case.project.latest_run("measured_error")
         keys = case.project.formats("measured_error", QUANTITY)
         if run is None or not keys:
@@ -39,7 +40,9 @@ class Onset:
         key = min(keys, key=lambda k: abs(parse_scheme(k).bits - _width(case)))
         asked = ("measured_error", key, QUANTITY)
         value, stderr = case.project.values(*asked), case.project.stderrs(*asked)
-        known = np.flatnonzero(np.isfinite(value))
+        order = case.project.array(ORDER, run.id)
+        path = np.arange(len(value)) if order is None else order
+        known = path[np.isfinite(value[path])]
         if len(known) < 2:
             return Missing("Let the cumulative measured error run to its end.")
         steps = np.diff(value[known], prepend=0.0)

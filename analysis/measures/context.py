@@ -39,6 +39,7 @@ class MeasureContext:
         done: Rows of an interrupted run that is being resumed, by
             (target, format, quantity, part).
         arrays: Arrays of earlier runs and of the run being resumed.
+        shard: (number, how many): a measure that can be shared out does this share.
     """
 
     model: LoadedModel
@@ -51,6 +52,7 @@ class MeasureContext:
     first_sample: int = 0
     done: Mapping[RowKey, Row] = field(default_factory=dict)
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    shard: tuple[int, int] = (0, 1)
 
     @property
     def task(self) -> Task | None:

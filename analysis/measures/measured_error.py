@@ -2,51 +2,80 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
-from analysis.data.batch import Batch, call
-from analysis.measures.candidates import Candidates, broken_parameters, broken_warnings
-from analysis.measures.context import MeasureContext, RowKey
+from analysis.errors import AnalysisError
+from analysis.measures.context import MeasureContext
 from analysis.measures.evaluating import evaluating
-from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
-from analysis.measures.input_quantizers import (
-    InputQuantizer,
-    InputQuantizers,
+from analysis.measures.measured_outputs import ACCUMULATED, LOCAL, LayerOutputs
+from analysis.measures.measured_scores import (
+    METRICS,
+    Scores,
+    compared,
+    task_metrics,
 )
-from analysis.method import Row, Update, check_params
-from analysis.prediction import clustered_ratio
-from analysis.quality import FORWARD_SECONDS
-from analysis.tasks.base import Task
-from quant_core.errors import QuantError
-from quant_core.quantizer import Quantizer
-from quant_core.scheme import Scheme
-from quant_core.sites import Layer, Site
-from quant_core.tap import Tap
+from analysis.measures.measured_steps import (
+    ALL_BUT_ONE,
+    ALONE,
+    AT_TARGET,
+    CUMULATIVE,
+    Step,
+    groups_of,
+    input_steps,
+    order_of_use,
+    union,
+    weight_steps,
+)
+from analysis.measures.measured_sweep import Sweep, calibrated
+from analysis.measures.measuring import Measuring, Setting, assigned_inputs
+from analysis.method import Update, check_params, param
+from analysis.quality import ORDER
+from quant_core.scheme import parse_scheme
 
 if TYPE_CHECKING:
     from quant_core.assignment import Assignment
 
-_MAX_BATCH = 64
 
-Change = tuple[dict[str, Tensor], dict[str, Callable[[Tensor], Tensor]]]
-"""New weights by parameter name and changed activations by site name."""
+SCOPES: dict[str, str] = {
+    "alone": ALONE,
+    "all_but_one": ALL_BUT_ONE,
+    "cumulative": CUMULATIVE,
+    "at_target": AT_TARGET,
+    "local": LOCAL,
+    "accumulated": ACCUMULATED,
+}
+"""What may be quantized together, and the quantity of its error."""
 
 
 @dataclass(frozen=True)
 class MeasuredError:
     """How far the output really moves with one layer quantized and the rest float.
 
-    Runs the network once over all data per layer and format: exact on the data
-    given, and slow. Use it to verify a prediction, or `whole` for one assignment.
+    Runs the network over all data per layer and format, from that layer on: exact on
+    the data given, and slow. Use it to verify a prediction, or `whole` for one
+    assignment. By scope, the state of the other layers and where the error is read:
+
+        alone        the others float; read at the output. Quantity `error`: what all
+                     other measures are judged by (AIMET's "alone on", PPQ's
+                     layer-wise error)
+        all_but_one  the others in the same format, this one float (AIMET's "alone
+                     off"): the lower, the more is gained by keeping it float
+        cumulative   this one and all that are used before it in the format: where
+                     the error starts
+        at_target    the others in the scheme `target`
+        local        the others float; read at the layer's own output
+        accumulated  all in the format; read at the layer's own output (PPQ's
+                     graph-wise error, ONNX Runtime's cross-model error)
+
+    The last two are squared error over power. Inputs of layers are measured in the
+    first four scopes, with all weights float but for `at_target`. A large difference
+    between `alone` and `all_but_one` is an interaction.
     """
 
     key: ClassVar[str] = "measured_error"
@@ -55,24 +84,99 @@ class MeasuredError:
     better: ClassVar[Literal["lower", "higher", "neither"]] = "lower"
     version: ClassVar[int] = 1
     needs_data: ClassVar[bool] = True
+    shareable: ClassVar[bool] = True
+
+    scopes: list[str] = param(
+        ["alone"],
+        "What is quantized beside the layer, and where the error is read; see above.",
+        choices=tuple(SCOPES),
+    )
+    metrics: list[str] = param(
+        [],
+        "Further numbers of every output: KL divergence (kl), relative squared error "
+        "(mse), signal-to-noise ratio (sqnr), cosine, and what the labels tell (task: "
+        "top-1, perplexity).",
+        choices=METRICS,
+    )
+    target: str = param(
+        "int4", "Scheme of the other layers in the scope at_target, such as int8."
+    )
 
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_params(self)
+        if not self.scopes:
+            raise AnalysisError(
+                "measured_error has nothing to measure.",
+                value="no scopes",
+                allowed=", ".join(SCOPES),
+            )
+        parse_scheme(self.target)
 
     def run(self, context: MeasureContext) -> Iterator[Update]:
-        """Yield one row per (layer, format), others float.
+        """Yield one row per (layer, format) and quantity.
 
         Args:
             context: Needs a module, data and a task. Rows in `context.done` are
-                not measured again.
+                not measured again, nor are batches in `context.arrays`.
 
         Yields:
-            Rows with quantity "error" in the unit of the task.
+            Rows with the quantities of `SCOPES`, "error" in the unit of the task, and
+            the metrics asked for. Of several batches the rows are estimates until the
+            last. With the scope cumulative, the array `measured_error/order` holds the
+            indices of the layers in the order in which they are used.
         """
         module, _, _ = context.need_run(self.title)
         with evaluating(module):
-            yield from _Measuring(context, module).layer_by_layer()
+            measuring = Measuring(context, module, self.title)
+            broken = measuring.broken()
+            with measuring.tap.exchanged(broken):
+                yield from calibrated(measuring, context.input_schemes)
+                yield from self._measured(measuring, broken)
+
+    def _measured(
+        self, measuring: Measuring, broken: Mapping[str, Tensor]
+    ) -> Iterator[Update]:
+        wanted = [SCOPES[scope] for scope in self.scopes]
+        weights = weight_steps(measuring, broken, measuring.context.schemes)
+        target = Setting()
+        if AT_TARGET in wanted:
+            scheme = parse_scheme(self.target)
+            target = union(weight_steps(measuring, broken, [scheme]))
+        inputs = input_steps(measuring)
+        layers: list[str] = []
+        if CUMULATIVE in wanted:
+            layers = order_of_use(measuring.tap, measuring.batches[0])
+        order = [*layers, *(step.target for step in inputs)]
+        groups = groups_of(weights, wanted, order, target)
+        groups += groups_of(inputs, wanted, order, target)
+        outputs = self._outputs(measuring, weights, wanted)
+        after = 0.0 if outputs is None else outputs.work
+        sweep = Sweep(measuring, self.key, groups, self.metrics, after)
+        if layers:
+            used = _indices(measuring, layers)
+            yield Update(0.0, sweep.total, arrays={ORDER: used})
+        yield from sweep.run()
+        if outputs is not None:
+            for done, note, rows in outputs.run():
+                done += sweep.total - after
+                told, samples = measuring.told(), measuring.samples
+                yield Update(done, sweep.total, note, rows, {}, told, samples)
+
+    def _outputs(
+        self, measuring: Measuring, steps: Sequence[Step], wanted: Sequence[str]
+    ) -> LayerOutputs | None:
+        """Return what is left to do inside the network; the first shard does it."""
+        done, inside = measuring.context.done, (LOCAL, ACCUMULATED)
+        left = [
+            quantity
+            for quantity in inside
+            if quantity in wanted
+            and any((s.target, s.format, quantity, s.part) not in done for s in steps)
+        ]
+        if not left or measuring.context.shard[0]:
+            return None
+        return LayerOutputs(measuring, steps, left, self.metrics)
 
     def whole(
         self, context: MeasureContext, assignment: Assignment
@@ -89,269 +193,75 @@ class MeasuredError:
         """
         module, _, _ = context.need_run(self.title)
         with evaluating(module):
-            yield from _Measuring(context, module).whole(assignment)
+            measuring = Measuring(context, module, self.title)
+            with measuring.tap.exchanged(measuring.broken()):
+                yield from _whole(measuring, assignment)
 
+    def repeatedly(
+        self, context: MeasureContext
+    ) -> Callable[[Assignment], Iterator[Update]]:
+        """Return what `whole` does, running the float network the first time only.
 
-@dataclass(frozen=True)
-class _Step:
-    """One thing to measure: a layer's weight or input in one scheme."""
-
-    part: Literal["weight", "input"]
-    target: str
-    scheme: Scheme
-    quantizer: InputQuantizer | None = None
-
-    @property
-    def row_key(self) -> RowKey:
-        return self.target, self.scheme.key, "error", self.part
-
-
-class _Score:
-    """Numerators and weights of a comparison, sample by sample."""
-
-    def __init__(self) -> None:
-        self._numerator: list[Tensor] = []
-        self._weight: list[Tensor] = []
-
-    def add(self, numerator: Tensor, weight: Tensor) -> None:
-        # A quantized network that leaves the finite numbers is infinitely wrong.
-        infinite = numerator.double().nan_to_num(math.inf, math.inf, math.inf)
-        self._numerator.append(infinite.cpu())
-        self._weight.append(weight.double().cpu())
-
-    def result(self) -> tuple[float, float]:
-        """Return the error and its standard error over samples."""
-        numerator = torch.cat(self._numerator).numpy()
-        if np.isinf(numerator).any():
-            return math.inf, math.nan
-        weight = torch.cat(self._weight).numpy()
-        value, stderr = clustered_ratio(numerator, weight, np.arange(len(weight)))
-        return float(value), float(stderr)
-
-
-class _Measuring:
-    """Float reference outputs of one data set, and comparisons with them."""
-
-    def __init__(self, context: MeasureContext, module: nn.Module) -> None:
-        _, data, task = context.need_run(MeasuredError.title)
-        self.context, self.task = context, task
-        self.tap = Tap(module)
-        self.layers = {layer.name: layer for layer in self.tap.layers}
-        self.parameters = dict(module.named_parameters())
-        fixed = context.model.input_hints.get("batch_size")
-        size = int(fixed or context.batch_size or min(_MAX_BATCH, len(data)))
-        self.batches = [batch.to(context.device) for batch in data.batches(size)]
-        self.samples = len(data)
-        self.inside_attention = False
-        self.references: list[Tensor] = []
-        self.finite: list[Tensor] = []
-        self.warnings: list[str] = []
-
-    def layer_by_layer(self) -> Iterator[Update]:
-        """See `MeasuredError.run`."""
-        broken = self._broken()
-        with self.tap.exchanged(broken):
-            steps = self._weight_steps(broken)
-            yield from self._input_steps(steps)
-            steps = [s for s in steps if s.row_key not in self.context.done]
-            work = float(self.samples * (len(steps) + 1))
-            yield from self._reference(work)
-            done = float(self.samples)
-            for step in steps:
-                score = _Score()
-                note = f"{step.target} in {step.scheme.key}"
-                for size in self._compare(self._change(step), score, None):
-                    done += size
-                    yield self._update(done, work, note)
-                value, stderr = score.result()
-                row = Row(
-                    step.target, step.scheme.key, value, stderr, "error", step.part
-                )
-                yield self._update(done, work, note, (row,))
-            yield self._update(work, work, "")
-
-    def _broken(self) -> dict[str, Tensor]:
-        """Return stand-ins for weights that hold NaN, and warn of them."""
-        broken = broken_parameters(self.layers.values(), self.parameters)
-        self.warnings += broken_warnings(self.layers.values(), broken)
-        return broken
-
-    def whole(self, assignment: Assignment) -> Iterator[Update]:
-        """See `MeasuredError.whole`."""
-        with self.tap.exchanged(self._broken()):
-            yield from self._whole(assignment)
-
-    def _whole(self, assignment: Assignment) -> Iterator[Update]:
-        self.inside_attention = any(":" in name for name in assignment.sites)
-        wanted: dict[str, Scheme] = dict(assignment.sites)
-        weights: dict[str, Tensor] = {}
-        work = 3.0 * self.samples
-        for i, layer in enumerate(assignment.layers):
-            scheme = assignment.palette[int(assignment.input[i])]
-            if scheme is not None:
-                wanted[layer.name] = scheme
-            scheme = assignment.palette[int(assignment.weight[i])]
-            if scheme is not None:
-                weight = self.parameters[layer.parameter].detach()
-                weights[layer.parameter] = _stored(layer.name, scheme, weight, layer)
-        inputs: dict[str, Callable[[Tensor], Tensor]] = {}
-        if wanted:
-            schemes = tuple(dict.fromkeys(wanted.values()))
-            made = InputQuantizers()
-            yield from self._calibrate(made, schemes, lambda s: s.name in wanted)
-            for site, quantizers in made.by_site.items():
-                chosen = schemes.index(wanted[site.name])
-                inputs[site.name] = quantizers[chosen]
-        yield from self._reference(work)
-        score, metrics = _Score(), _Metrics(self.task)
-        done = 2.0 * self.samples
-        for size in self._compare((weights, inputs), score, metrics):
-            done += size
-            yield self._update(done, work, "quantized network")
-        value, stderr = score.result()
-        rows = (Row("", None, value, stderr, "error", "model"), *metrics.rows())
-        yield self._update(work, work, "", rows)
-
-    def _weight_steps(self, broken: Mapping[str, Tensor]) -> list[_Step]:
-        healthy = [x for x in self.layers.values() if x.parameter not in broken]
-        candidates = Candidates(healthy, self.context.schemes)
-        self.warnings += candidates.warnings
-        return [
-            _Step("weight", layer.name, scheme)
-            for layer in healthy
-            for scheme in candidates.schemes_of(layer)
-        ]
-
-    def _input_steps(self, steps: list[_Step]) -> Iterator[Update]:
-        """Append the steps for layer inputs, after the pass that calibrates them."""
-        schemes = self.context.input_schemes
-        if not schemes:
-            return
-        made = InputQuantizers()
-        yield from self._calibrate(made, schemes, lambda site: site.role == "input")
-        for site, quantizers in made.by_site.items():
-            steps += [_Step("input", site.name, q.scheme, q) for q in quantizers]
-
-    def _calibrate(
-        self,
-        made: InputQuantizers,
-        schemes: Sequence[Scheme],
-        wanted: Callable[[Site], bool],
-    ) -> Iterator[Update]:
-        for number in made.calibrate(
-            self.tap,
-            self.batches,
-            schemes,
-            wanted,
-            inside_attention=self.inside_attention,
-        ):
-            note = f"activation ranges, batch {number} of {len(self.batches)}"
-            yield self._update(0, 1, note)
-        self.warnings += made.warnings
-
-    def _change(self, step: _Step) -> Change:
-        if step.quantizer is not None:
-            return {}, {step.target: step.quantizer}
-        layer = self.layers[step.target]
-        weight = self.parameters[layer.parameter].detach()
-        return {layer.parameter: _stored(layer.name, step.scheme, weight, layer)}, {}
-
-    def _outputs(self, change: Change) -> Iterator[tuple[Batch, Tensor]]:
-        """Yield each batch and its output under a change.
-
-        The change is taken back before every yield, so that whoever iterates may
-        stop at any point.
+        Args:
+            context: Needs a module, data and a task; its schemes are not used. The
+                network and the data must stay as they are.
         """
-        for batch in self.batches:
+        module, _, _ = context.need_run(self.title)
+        measuring = Measuring(context, module, self.title)
+        references: dict[int, Tensor] = {}
+
+        def run(assignment: Assignment) -> Iterator[Update]:
             with (
-                torch.no_grad(),
-                self.tap.quantized(*change, inside_attention=self.inside_attention),
+                evaluating(module),
+                measuring.tap.exchanged(measuring.broken()),
             ):
-                output = self.task.output(call(self.tap.module, batch), batch)
-            yield batch, output
+                yield from _whole(measuring, assignment, references)
 
-    def _reference(self, work: float) -> Iterator[Update]:
-        """Keep the float outputs, and the time they took."""
-        done, left, where = 0.0, 0, ""
-        seconds, start = 0.0, time.perf_counter()
-        for batch, output in self._outputs(({}, {})):
-            good = torch.isfinite(output.reshape(batch.size, -1)).all(1)
-            if not good.all():
-                where = where or first_broken_site(self.tap, batch)
-                left += int((~good).sum())
-            self.references.append(output)
-            self.finite.append(good)
-            done += batch.size
-            seconds += time.perf_counter() - start
-            yield self._update(done, work, "float reference")
-            start = time.perf_counter()
-        if left == self.samples:
-            raise no_finite_sample(where)
-        if left:
-            self.warnings.append(left_out(left, where))
-        # So that the cost of any run can be told in forward passes.
-        yield dataclasses.replace(
-            self._update(done, work, "float reference"),
-            arrays={FORWARD_SECONDS: np.array([seconds])},
-        )
-
-    def _compare(
-        self, change: Change, score: _Score, metrics: _Metrics | None
-    ) -> Iterator[int]:
-        """Score a change against the reference; yield the size of each batch."""
-        outputs = self._outputs(change)
-        for reference, good, (batch, output) in zip(
-            self.references, self.finite, outputs, strict=True
-        ):
-            numerator, weight = self.task.error(reference, output, batch)
-            score.add(numerator[good], weight[good])
-            if metrics is not None:
-                metrics.add(reference, output, batch)
-            yield batch.size
-
-    def _update(
-        self, done: float, work: float, note: str, rows: tuple[Row, ...] = ()
-    ) -> Update:
-        warnings, self.warnings = tuple(self.warnings), []
-        return Update(done, work, note, rows, warnings=warnings, samples=self.samples)
+        return run
 
 
-class _Metrics:
-    """Metrics of the task (top-1, perplexity) in float and quantized."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        self._values: dict[str, list[Tensor]] = {}
-        self._per_token = False
-
-    def add(self, reference: Tensor, output: Tensor, batch: Batch) -> None:
-        self._per_token = batch.labels is not None and batch.labels.dim() > 1
-        for suffix, tensor in (("", output), ("_float", reference)):
-            for name, values in self._task.metrics(tensor, batch).items():
-                kept = self._values.setdefault(name + suffix, [])
-                kept.append(values.double().cpu())
-
-    def rows(self) -> tuple[Row, ...]:
-        """Return mean and standard error of every metric.
-
-        Of token predictions the perplexity stands in place of its logarithm, `nll`.
-        """
-        found = []
-        for name, parts in self._values.items():
-            values = torch.cat(parts)
-            mean, n = float(values.mean()), len(values)
-            stderr = float(values.std() / math.sqrt(n)) if n > 1 else math.nan
-            if self._per_token and name.startswith("nll"):
-                # d exp(m) = exp(m) dm: the delta method.
-                name = name.replace("nll", "perplexity", 1)
-                mean, stderr = math.exp(mean), math.exp(mean) * stderr
-            found.append(Row("", None, mean, stderr, name, "model"))
-        return tuple(found)
+def _indices(measuring: Measuring, names: Sequence[str]) -> NDArray[np.int32]:
+    layers = measuring.context.model.info.layers
+    place = {layer.name: index for index, layer in enumerate(layers)}
+    return np.array([place[name] for name in names if name in place], np.int32)
 
 
-def _stored(name: str, scheme: Scheme, weight: Tensor, layer: Layer) -> Tensor:
-    """Return the fake-quantized weight, with the layer named in any error."""
-    try:
-        return Quantizer(scheme).fake_quantize(weight, layer.channel_axes)
-    except QuantError as error:
-        raise error.within(name) from None
+def _whole(
+    measuring: Measuring,
+    assignment: Assignment,
+    kept: dict[int, Tensor] | None = None,
+) -> Iterator[Update]:
+    """Compare an assignment; float outputs are read from `kept` and added to it."""
+    samples = float(measuring.samples)
+    measuring.inside_attention = any(":" in name for name in assignment.sites)
+    inputs = assigned_inputs(assignment)
+    schemes = tuple(dict.fromkeys(inputs.values()))
+    yield from calibrated(measuring, schemes, inputs)
+    setting = measuring.setting_of(assignment)
+    change = measuring.weights(setting), measuring.inputs(setting)
+    scores = Scores(1, measuring.samples, METRICS, per_token=measuring.per_token)
+    done = samples
+    for batch in measuring.batches:
+        reference = None if kept is None else kept.get(batch.first)
+        if reference is None:
+            reference = measuring.reference(batch)
+            if kept is not None:
+                kept[batch.first] = reference
+        output = measuring.output(change, batch)
+        pairs = compared(measuring.task, ("task",), batch, reference, output)
+        floats = task_metrics(measuring.task, reference, batch)
+        pairs |= {f"{name}_float": pair for name, pair in floats.items()}
+        scores.add(0, batch.first, pairs)
+        done += 2 * batch.size
+        told = measuring.told()
+        yield Update(done, 3 * samples, "quantized network", warnings=told)
+    measuring.check_samples()
+    rows = scores.rows(0, "", None, "model")
+    yield Update(
+        3 * samples,
+        3 * samples,
+        "",
+        rows,
+        warnings=measuring.told(),
+        samples=measuring.samples,
+    )

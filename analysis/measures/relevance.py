@@ -24,6 +24,7 @@ from analysis.measures.explained import (
     start_of,
 )
 from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
+from analysis.measures.lrp_qvit import allocation_rows
 from analysis.measures.probing import ONE_ROW, SHARED, SampleAxis, sample_axis
 from analysis.measures.relevance_scores import (
     BatchScores,
@@ -62,6 +63,10 @@ class Relevance:
     and the branch's part inside; `absorbed`, what biases and stabilizers took up;
     `gradient`, the mean of max(0, gradient times R). Sums are conserved, so they
     cannot rank layers one behind the other.
+
+    With formats, also what LRP-QViT's allocation (reconstruction) makes small: `noise`,
+    relative relevance times 4^-bits, and `linear`, relative relevance times the bits
+    that are saved. Search with the objective relevance.noise or relevance.linear.
 
     Rule sets give scores that are not comparable with each other. `attnlrp` loses
     relevance in softmax by design; `chefer` keeps it. An op without a rule ends the
@@ -295,7 +300,14 @@ class _Run:
         away = [x.name for x in self.tap.layers if x.name in self.used - known]
         quantities = {row.quantity for row in rows}
         zeros = [Row(n, None, 0.0, 0.0, q) for n in away for q in sorted(quantities)]
-        return (*rows, *zeros)
+        found = (*rows, *zeros)
+        positive = {
+            row.target: (row.value, row.stderr)
+            for row in found
+            if row.quantity == "positive" and row.part == "weight"
+        }
+        costs = allocation_rows(positive, self.tap.layers, self.context.schemes)
+        return (*found, *costs)
 
     def _arrays(self, seen: int) -> dict[str, NDArray[Any]]:
         arrays: dict[str, NDArray[Any]] = dict(self.scores.arrays())

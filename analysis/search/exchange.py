@@ -84,6 +84,39 @@ def descend(
     return walk.option
 
 
+def neighbours(
+    land: Landscape, share: float, start: NDArray[np.integer], count: int
+) -> list[Indices]:
+    """Return the single changes and exchanges that look best, best first.
+
+    All limits hold; not all need gain.
+
+    Args:
+        land: The errors.
+        share: Share of the cross terms that counts.
+        start: `[G]` options that keep the limits.
+        count: How many at most.
+    """
+    walk = _Walk(land, share, start)
+    ones, (group, to, twos) = walk.ones(), walk.twos()
+    twos[np.tril_indices(len(twos))] = np.inf  # each pair once
+    value = np.concatenate([ones.ravel(), twos.ravel()])
+    found = []
+    for place in np.argsort(value, kind="stable")[:count].tolist():
+        if not np.isfinite(value[place]):
+            break
+        option = walk.option.copy()
+        if place < ones.size:
+            at, new = np.unravel_index(place, ones.shape)
+            option[at] = new
+        else:
+            for i in np.unravel_index(place - ones.size, twos.shape):
+                option[group[i]] = to[i]
+        if land.question.holds(option):
+            found.append(option)
+    return found
+
+
 class _Walk:
     """A choice on its way down, with everything that one change would do to it."""
 
@@ -144,25 +177,20 @@ class _Walk:
             found.append((added, left))
         return found
 
-    def step_one(self) -> bool:
-        """Change the one group that gains most; return whether one gains."""
+    def ones(self) -> Floats:
+        """Return `[G, P]` what single changes add; inf where a limit would break."""
         rise = self.rises()
         for added, left in self._extra():
             rise = np.where(added <= left, rise, np.inf)
-        group, to = np.unravel_index(int(rise.argmin()), rise.shape)
-        if not rise[group, to] < -self.smallest:
-            return False
-        return self._take([(int(group), int(to))])
+        return rise
 
-    def step_two(self) -> bool:
-        """Change the two groups that gain most together."""
+    def twos(self) -> tuple[Indices, Indices, Floats]:
+        """Return n changes (groups and options) and what two add, `[n, n]`."""
         rise = self.rises()
         size = self.size - self.size[self.groups, self.option][:, None]
         worth = np.where(np.isfinite(rise), rise + self.price * size, np.inf).ravel()
         some = np.argsort(worth, kind="stable")[:PAIRED]
         some = some[np.isfinite(worth[some])]
-        if len(some) < 2:
-            return False
         group, to = np.unravel_index(some, rise.shape)
         change = self.land.w[:, group, to] - self.land.w[:, group, self.option[group]]
         cross = 2 * self.share * (change.T @ change).astype(np.float64)
@@ -171,6 +199,21 @@ class _Walk:
         for added, left in self._extra():
             each = added[group, to]
             both[each[:, None] + each > left] = np.inf
+        return group, to, both
+
+    def step_one(self) -> bool:
+        """Change the one group that gains most; return whether one gains."""
+        rise = self.ones()
+        group, to = np.unravel_index(int(rise.argmin()), rise.shape)
+        if not rise[group, to] < -self.smallest:
+            return False
+        return self._take([(int(group), int(to))])
+
+    def step_two(self) -> bool:
+        """Change the two groups that gain most together."""
+        group, to, both = self.twos()
+        if not len(group):
+            return False
         first, second = np.unravel_index(int(both.argmin()), both.shape)
         if not both[first, second] < -self.smallest:
             return False

@@ -48,6 +48,10 @@ class Front:
             raise IndexError(f"the front has {len(self)} points, not one at {point}")
         return self._groups.expand(self._path.options(point))
 
+    def totals(self, amount: Floats) -> Floats:
+        """Return `[n]` sums of `amount [G, P]`, tied layers added up, at all points."""
+        return self._path.totals(amount)
+
 
 def front(
     table: CostTable,

@@ -128,6 +128,25 @@ def rerun(project: Project, found: Assignment) -> Assignment:
             run or the target is no longer what it was.
     """
     origin = found.provenance
+    method, budget = asked_by(project, found)
+    if "refine" in origin:
+        raise AnalysisError(
+            "The search that made this assignment ran the network.",
+            hint="`quantscope search --rerun` opens model and data and does so again, "
+            "and so does `rerun_refined` of analysis.search.refining.",
+        )
+    setup = Setup.from_json(origin)
+    return run(project, setup, budget, method, origin.get("params", {}), found)[0]
+
+
+def asked_by(project: Project, found: Assignment) -> tuple[str, str]:
+    """Return method and budget of the search that made an assignment.
+
+    Raises:
+        AnalysisError: it was not made by a search under a budget, or the target is no
+            longer what it was.
+    """
+    origin = found.provenance
     method, budget = origin.get("search"), origin.get("budget")
     if not (isinstance(method, str) and isinstance(budget, str)):
         raise AnalysisError(
@@ -141,8 +160,7 @@ def rerun(project: Project, found: Assignment) -> Assignment:
             allowed=project.target,
             hint="Choose that target again first.",
         )
-    setup = Setup.from_json(origin)
-    return run(project, setup, budget, method, origin.get("params", {}), found)[0]
+    return method, budget
 
 
 def signed(

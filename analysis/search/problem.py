@@ -107,6 +107,13 @@ class Probes:
                 value=f"{self.v.shape}, {sorted(lengths)}",
             )
 
+    @classmethod
+    def none(cls, shape: tuple[int, ...]) -> Probes:
+        """Return probes that know nothing, for a table of `[R, P]` options."""
+        zero, one = np.zeros((1, 1), dtype=np.float32), np.ones(1)
+        cluster = np.zeros(1, dtype=np.int64)
+        return cls(zero, one, cluster, np.full((*shape, 2), -1), np.zeros(1))
+
     def column_of(self, row: int, option: int) -> Floats:
         """Return `[n]` the projections of one option of one row."""
         used = self.column[row, option]
@@ -126,6 +133,17 @@ class Probes:
     def error(self, choice: NDArray[np.integer]) -> float:
         """Return the second-order error of a choice, cross terms included."""
         return float((self.of(choice) ** 2).sum() / self.weight.sum())
+
+    def interaction(self, choice: NDArray[np.integer]) -> float:
+        """Return the sum of the cross terms over the sum of the own errors.
+
+        Factors change both alike, near enough, and are left out.
+        """
+        used = self.column[np.arange(len(choice)), choice]
+        columns = np.where(used >= 0, self.v[:, used], 0.0).sum(-1, dtype=np.float64)
+        own = float((columns**2).sum() + (self.kept**2).sum())
+        together = float(((self.kept + columns.sum(1)) ** 2).sum())
+        return together / own - 1.0 if own > 0 else 0.0
 
 
 @dataclass(frozen=True)

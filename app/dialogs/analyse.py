@@ -1,9 +1,8 @@
-"""Asks what to analyse: data, samples, measures and formats."""
+"""Asks what to analyse: data, samples, measures with their parameters, and formats."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,157 +23,42 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from analysis.measures import DEFAULT
-from analysis.messages import FORMATS, DataRequest
-from analysis.runs import RunInfo
+from analysis.described import measures_described
+from analysis.expense import Workload
 from analysis.script import Script
+from app.dialogs.analysis_request import (
+    EXAMPLE,
+    GRANULARITIES,
+    INPUT_GRANULARITIES,
+    INPUTS_OFFERED,
+    NONE,
+    OFFERED,
+    RANDOM,
+    RANGES,
+    SETTINGS_KEY,
+    AnalysisRequest,
+)
 from app.help_topics import explain_control, set_topic
 from app.settings import Settings
 from app.theme import theme
+from app.widgets.measure_list import MeasureList
 from app.widgets.script_button import ScriptButton
+from app.widgets.scroll_column import ScrollColumn
 from app.widgets.tick_box import TickBox
-from quant_core.errors import QuantError
-from quant_core.scheme import Scheme, parse_scheme
 
-SETTINGS_KEY = "analyse"
-EXAMPLE, RANDOM, NONE = "example", "random", ""
-_DATA = DataRequest(EXAMPLE)
-MEASURES: tuple[tuple[str, str, str], ...] = (
-    (
-        "weights",
-        "Weight statistics",
-        "Histogram, channel ranges, outliers and SQNR of every layer. Needs no data.",
-    ),
-    (
-        "activations",
-        "Activation statistics",
-        "Histogram, channel ranges and outliers of every layer input.",
-    ),
-    (
-        "predicted_error",
-        "Predicted error",
-        "How far the output moves, for every layer and format at once.",
-    ),
-    (
-        "relevance",
-        "Relevance",
-        "How much of the answer passes each layer, by AttnLRP; one forward and one "
-        "backward pass.",
-    ),
-    (
-        "measured_error",
-        "Measured error, layer by layer",
-        "Runs the model once per layer and format: slow, for verification.",
-    ),
-)
-OFFERED = (
-    "int2",
-    "int3",
-    "int4",
-    "int5",
-    "int6",
-    "int7",
-    "int8",
-    "fp4_e2m1",
-    "fp6_e3m2",
-    "fp8_e4m3",
-    "fp8_e5m2",
-    "nf4",
-)
-GRANULARITIES = ("channel", "tensor", "group(32)", "group(64)", "group(128)")
-RANGES = (
-    ("minmax", "Smallest to largest value"),
-    ("mse", "Least squared rounding error"),
-    ("percentile(99.9)", "99.9th percentile"),
-)
-
-
-@dataclass(frozen=True)
-class AnalysisRequest:
-    """What the user asks for.
-
-    Attributes:
-        data: "example", "random", a path, `package.module:callable`, or "" for none.
-        samples: Calibration samples to use at most.
-        max_length: Tokens per sample at most, for text.
-        seed: Seed of every random draw.
-        measures: Keys of the measures.
-        formats: Number formats of the weights.
-        granularity: What shares a scale.
-        range: How a scale is chosen.
-        inputs: Whether int8 input activations are judged as well.
-    """
-
-    data: str = EXAMPLE
-    samples: int = _DATA.samples
-    max_length: int = _DATA.max_length
-    seed: int = _DATA.seed
-    measures: tuple[str, ...] = DEFAULT
-    formats: tuple[str, ...] = FORMATS
-    granularity: str = "channel"
-    range: str = "minmax"
-    inputs: bool = True
-
-    @property
-    def schemes(self) -> tuple[Scheme, ...]:
-        """Weight schemes, in the order of the table of formats."""
-        return tuple(
-            parse_scheme(f"{name}/{self.granularity}/{self.range}")
-            for name in OFFERED
-            if name in self.formats
-        )
-
-    @property
-    def input_schemes(self) -> tuple[Scheme, ...]:
-        """Schemes of the input activations."""
-        return (Scheme("int8", "tensor"),) if self.inputs else ()
-
-    @classmethod
-    def of_run(cls, run: RunInfo) -> AnalysisRequest:
-        """Return the request that would repeat a run, as far as the form can say."""
-        default = cls()
-        schemes = [parse_scheme(key) for key in run.params.get("schemes", [])]
-        first = schemes[0] if schemes else Scheme("int8")
-        ranges = [key for key, _ in RANGES]
-        return cls(
-            data=run.data_source or default.data,
-            samples=int(run.params.get("samples", default.samples)),
-            max_length=int(run.params.get("max_length", default.max_length)),
-            seed=run.seed,
-            measures=(run.measure,),
-            formats=tuple(s.format for s in schemes if s.format in OFFERED),
-            granularity=first.granularity,
-            range=first.range if first.range in ranges else default.range,
-            inputs=bool(run.params.get("input_schemes", default.inputs)),
-        )
-
-    @classmethod
-    def from_saved(cls, saved: Mapping[str, Any]) -> AnalysisRequest:
-        """Return a request kept in the settings; odd entries give the default."""
-        default = cls()
-        chosen: dict[str, Any] = {}
-        for name, value in asdict(default).items():
-            kept = saved.get(name)
-            if isinstance(value, tuple) and isinstance(kept, list):
-                chosen[name] = tuple(map(str, kept))
-            elif type(kept) is type(value):
-                chosen[name] = kept
-        request = cls(**chosen)
-        try:
-            usable = bool(request.schemes)
-        except QuantError:
-            usable = False
-        return request if usable else default
+PARAMS_KEY = "analyse/params"
+_PER_LINE = 4
 
 
 class AnalyseDialog(QDialog):
     """The form of an `AnalysisRequest`.
 
     Args:
-        settings: Where the last request is kept.
-        runs_model: Whether the network itself can be run; if not, only weight
-            statistics are offered.
+        settings: Where the last request and the parameters of measures are kept.
+        runs_model: Whether the network itself can be run; if not, only measures
+            that need no data are offered.
         has_example: Whether the model comes with data of its own.
+        layers: Layers of the model, for what measures cost.
         first: What the form says at first; None for the last request.
         script: Returns the script of a request, for *Copy as script*; None to offer
             none.
@@ -187,6 +71,7 @@ class AnalyseDialog(QDialog):
         *,
         runs_model: bool = True,
         has_example: bool = True,
+        layers: int = 1,
         first: AnalysisRequest | None = None,
         script: Callable[[AnalysisRequest], Script | None] | None = None,
         parent: QWidget | None = None,
@@ -197,28 +82,15 @@ class AnalyseDialog(QDialog):
         self._settings = settings
         self._runs_model = runs_model
         self._has_example = has_example
+        self._layers = layers
         last = first or AnalysisRequest.from_saved(settings.get(SETTINGS_KEY, {}))
         self._build_data(last)
-        self._measures = [
-            _tick_box(title, tip, key in last.measures) for key, title, tip in MEASURES
-        ]
-        for (key, _, _), box in zip(MEASURES, self._measures, strict=True):
-            set_topic(box, f"measure:{key}")
-        self._formats = [_tick_box(name, "", name in last.formats) for name in OFFERED]
-        for name, box in zip(OFFERED, self._formats, strict=True):
-            set_topic(box, f"format:{name}")
-        self._granularity = QComboBox()
-        self._granularity.addItems(GRANULARITIES)
-        self._granularity.setCurrentText(last.granularity)
-        self._range = QComboBox()
-        for key, text in RANGES:
-            self._range.addItem(text, key)
-        self._range.setCurrentIndex(max(0, self._range.findData(last.range)))
-        self._inputs = _tick_box(
-            "Input activations in int8 as well",
-            "Judge what rounding the inputs of every layer to int8 does.",
-            last.inputs,
-        )
+        self._build_formats(last)
+        repeated: dict[str, dict[str, Any]] = {}
+        if first is not None:
+            repeated = {key: {} for key in first.measures}
+        params = self._kept() | repeated | dict(last.params)
+        self._measures = MeasureList(last.measures, params, runs_model)
         self._note = QLabel()
         self._note.setWordWrap(True)
         self._buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
@@ -234,9 +106,17 @@ class AnalyseDialog(QDialog):
         self._buttons.accepted.connect(self.accept)
         self._buttons.rejected.connect(self.reject)
         self._arrange()
-        for box in (*self._measures, *self._formats):
+        self._explain()
+        self._measures.changed.connect(self._check)
+        for box in (*self._formats, *self._inputs):
             box.toggled.connect(self._check)
+        self._samples.valueChanged.connect(self._check)
         self._check()
+
+    def _kept(self) -> dict[str, dict[str, Any]]:
+        """Return the parameters of every measure, by its key."""
+        none: dict[str, dict[str, Any]] = {}
+        return self._settings.get(PARAMS_KEY, none)
 
     def _build_data(self, last: AnalysisRequest) -> None:
         self._data = QComboBox()
@@ -245,7 +125,7 @@ class AnalyseDialog(QDialog):
         self._data.addItems([EXAMPLE, RANDOM] if self._has_example else [RANDOM])
         if last.data not in (EXAMPLE, RANDOM, NONE):
             self._data.addItem(last.data)
-        self._data.setMinimumContentsLength(30)
+        self._data.setMinimumContentsLength(16)
         own = "example, " if self._has_example else ""
         self._data.setToolTip(
             f"{own}random, the path of a .npz, .npy, .h5, .safetensors, .txt or "
@@ -266,7 +146,52 @@ class AnalyseDialog(QDialog):
         )
         self._seed = _spin(0, 2**31 - 1, last.seed)
 
+    def _build_formats(self, last: AnalysisRequest) -> None:
+        self._formats = _tick_boxes(OFFERED, last.formats, "Weights in")
+        self._granularity = _combo(GRANULARITIES, last.granularity)
+        self._range = QComboBox()
+        for key, text in RANGES:
+            self._range.addItem(text, key)
+        self._range.setCurrentIndex(max(0, self._range.findData(last.range)))
+        self._inputs = _tick_boxes(INPUTS_OFFERED, last.input_formats, "Inputs in")
+        self._input_granularity = _combo(INPUT_GRANULARITIES, last.input_granularity)
+        for box in (*self._inputs, self._input_granularity):
+            box.setEnabled(self._runs_model)
+
     def _arrange(self) -> None:
+        left = QVBoxLayout()
+        left.addWidget(self._data_group())
+        shape: list[tuple[str, QWidget]] = [
+            ("One scale per", self._granularity),
+            ("Range of the scale", self._range),
+        ]
+        left.addWidget(_formats_group("Weight formats", self._formats, shape))
+        shape = [("One range per", self._input_granularity)]
+        left.addWidget(_formats_group("Input formats", self._inputs, shape))
+        left.addStretch(1)
+        measures = QGroupBox("Measures")
+        column = QVBoxLayout(measures)
+        column.addWidget(self._measures)
+        column.addStretch(1)
+        settings = QWidget()
+        settings.setLayout(left)
+        left.setContentsMargins(0, 0, 0, 0)
+        columns = QHBoxLayout()
+        columns.addWidget(ScrollColumn(settings), 2)
+        columns.addWidget(ScrollColumn(measures), 3)
+        layout = QVBoxLayout(self)
+        layout.setSpacing(theme().line(0.6))
+        layout.addLayout(columns, 1)
+        layout.addWidget(self._note)
+        layout.addWidget(self._buttons)
+        # What a screen cannot show scrolls.
+        screen = self.screen().availableSize()
+        self.resize(
+            min(theme().em(100), screen.width() * 19 // 20),
+            min(theme().line(38), screen.height() * 9 // 10),
+        )
+
+    def _data_group(self) -> QGroupBox:
         row = QHBoxLayout()
         row.addWidget(self._data, 1)
         row.addWidget(self._browse)
@@ -278,62 +203,40 @@ class AnalyseDialog(QDialog):
         form.addRow("&Samples", self._samples)
         form.addRow("&Tokens each", self._length)
         form.addRow("S&eed", self._seed)
-        measures = QGroupBox("Measures")
-        column = QVBoxLayout(measures)
-        for box in self._measures:
-            column.addWidget(box)
-        formats = QGroupBox("Weight formats")
-        grid = QGridLayout()
-        for number, box in enumerate(self._formats):
-            grid.addWidget(box, number // 4, number % 4)
-        shape = QFormLayout()
-        shape.addRow("One scale per", self._granularity)
-        shape.addRow("Range of the scale", self._range)
-        column = QVBoxLayout(formats)
-        column.addLayout(grid)
-        column.addLayout(shape)
-        column.addWidget(self._inputs)
-        layout = QVBoxLayout(self)
-        layout.setSpacing(theme().line(0.6))
-        for widget in (data, measures, formats, self._note, self._buttons):
-            layout.addWidget(widget)
-        named: tuple[tuple[str, QWidget], ...] = (
-            ("Samples", self._samples),
-            ("Tokens per sample", self._length),
-            ("Seed", self._seed),
-            ("One scale per", self._granularity),
-            ("Range of the scale", self._range),
+        return data
+
+    def _explain(self) -> None:
+        """Give every control its name, its tooltip and its page of help."""
+        for box in (*self._formats, *self._inputs):
+            set_topic(box, f"format:{box.text()}")
+        explained: tuple[tuple[str, str, QWidget], ...] = (
+            ("data", "Calibration data", self._data),
+            ("samples", "Samples", self._samples),
+            ("max_length", "Tokens per sample", self._length),
+            ("seed", "Seed", self._seed),
+            ("granularity", "One scale per", self._granularity),
+            ("range", "Range of the scale", self._range),
+            ("inputs", "One range of inputs per", self._input_granularity),
         )
-        for name, control in named:
+        for parameter, name, control in explained:
             control.setAccessibleName(name)
-        explained: tuple[tuple[str, QWidget], ...] = (
-            ("data", self._data),
-            ("samples", self._samples),
-            ("max_length", self._length),
-            ("seed", self._seed),
-            ("granularity", self._granularity),
-            ("range", self._range),
-            ("inputs", self._inputs),
-        )
-        for parameter, control in explained:
             explain_control(control, parameter)
 
     def request(self) -> AnalysisRequest:
         """Return what the form says."""
+        chosen, params = self._measures.chosen(), self._measures.params()
         return AnalysisRequest(
             data=self._data.currentText().strip(),
             samples=self._samples.value(),
             max_length=self._length.value(),
             seed=self._seed.value(),
-            measures=tuple(
-                key
-                for (key, _, _), box in zip(MEASURES, self._measures, strict=True)
-                if box.isChecked() and box.isEnabled()
-            ),
-            formats=tuple(box.text() for box in self._formats if box.isChecked()),
+            measures=chosen,
+            formats=_ticked(self._formats),
             granularity=self._granularity.currentText(),
             range=str(self._range.currentData()),
-            inputs=self._inputs.isChecked(),
+            input_formats=_ticked(self._inputs),
+            input_granularity=self._input_granularity.currentText(),
+            params={key: params[key] for key in chosen if key in params},
         )
 
     def mistake(self) -> str:
@@ -343,22 +246,28 @@ class AnalyseDialog(QDialog):
             return "Choose at least one measure."
         if not request.formats:
             return "Choose at least one format."
-        if request.measures == ("weights",):
-            return ""
+        wrong = self._measures.mistake()
+        known = measures_described()
+        if wrong or not any(known[key].needs_data for key in request.measures):
+            return wrong
         if request.data == NONE:
             return "Choose calibration data; only weight statistics need none."
         if request.data == EXAMPLE and not self._has_example:
             return "Only the bundled examples come with data of their own."
-        known = request.data in (EXAMPLE, RANDOM) or ":" in request.data
-        if not known and not Path(request.data).expanduser().exists():
+        is_named = request.data in (EXAMPLE, RANDOM) or ":" in request.data
+        if not is_named and not Path(request.data).expanduser().exists():
             return "There is no such file or folder."
         return ""
 
     @Slot()
     def _check(self, *_: object) -> None:
-        for measure, box in zip(MEASURES, self._measures, strict=True):
-            box.setEnabled(self._runs_model or measure[0] == "weights")
-        self._inputs.setEnabled(self._runs_model)
+        work = Workload(
+            self._layers,
+            len(_ticked(self._formats)),
+            len(_ticked(self._inputs)),
+            self._samples.value(),
+        )
+        self._measures.show_cost(work)
         mistake = self.mistake()
         note, role = mistake, "danger"
         if not mistake and self.request().data == RANDOM:
@@ -386,21 +295,48 @@ class AnalyseDialog(QDialog):
             self._data.setCurrentText(path)
 
     def accept(self) -> None:
-        """Remember the request."""
+        """Remember the request and the parameters of all measures."""
         if self.mistake():
             return
-        saved = asdict(self.request())
-        self._settings.set(
-            SETTINGS_KEY,
-            {k: list(v) if isinstance(v, tuple) else v for k, v in saved.items()},
-        )
+        self._settings.set(SETTINGS_KEY, self.request().to_save())
+        self._settings.set(PARAMS_KEY, self._measures.params())
         super().accept()
 
 
-def _tick_box(text: str, tip: str, checked: bool) -> TickBox:
-    box = TickBox(text)
-    box.setToolTip(tip)
-    box.setChecked(checked)
+def _formats_group(
+    title: str, boxes: Sequence[TickBox], shape: Sequence[tuple[str, QWidget]]
+) -> QGroupBox:
+    group = QGroupBox(title)
+    grid = QGridLayout()
+    for number, box in enumerate(boxes):
+        grid.addWidget(box, number // _PER_LINE, number % _PER_LINE)
+    form = QFormLayout()
+    for label, control in shape:
+        form.addRow(label, control)
+    column = QVBoxLayout(group)
+    column.addLayout(grid)
+    column.addLayout(form)
+    return group
+
+
+def _tick_boxes(names: Sequence[str], checked: Sequence[str], of: str) -> list[TickBox]:
+    boxes = []
+    for name in names:
+        box = TickBox(name)
+        box.setChecked(name in checked)
+        box.setAccessibleName(f"{of} {name}")
+        boxes.append(box)
+    return boxes
+
+
+def _ticked(boxes: Sequence[TickBox]) -> tuple[str, ...]:
+    return tuple(box.text() for box in boxes if box.isChecked())
+
+
+def _combo(texts: Sequence[str], text: str) -> QComboBox:
+    box = QComboBox()
+    box.addItems(list(texts))
+    box.setCurrentText(text)
     return box
 
 
@@ -410,9 +346,3 @@ def _spin(low: int, high: int, value: int) -> QSpinBox:
     box.setGroupSeparatorShown(True)
     box.setValue(value)
     return box
-
-
-def summary(measures: Sequence[str]) -> str:
-    """Return what a run of these measures is called in lists."""
-    titles = {key: title for key, title, _ in MEASURES}
-    return ", ".join(titles.get(key, key) for key in measures)

@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from analysis.described import describe
 from analysis.script import Script
 from analysis.search import SEARCHES, method_of
 from analysis.search.budget import Budget
@@ -113,7 +114,7 @@ class SearchDialog(QDialog):
         self._method.setCurrentIndex(max(0, self._method.findData(last)))
         self._about, self._note = _text(), _text()
         self._note.setMinimumHeight(theme().line(4))
-        self._params = ParamsForm(SEARCHES[0], {}, self)
+        self._params = ParamsForm(describe(SEARCHES[0]), {}, self)
         self._explained = (
             "Limits: bits (average per weight), size (kB, MB, GB, or 0.25x of the "
             "stored size), compression>=8, bops, error. Several limits are separated "
@@ -199,7 +200,7 @@ class SearchDialog(QDialog):
         self._method.setToolTip(wrapped(*text.replace("\n", " ").split("  ")))
         old = self._params
         kept = self._kept().get(kind.key, {})
-        self._params = ParamsForm(kind, kept, self)
+        self._params = ParamsForm(describe(kind), kept, self)
         self._params.changed.connect(self._check)
         self._own.removeWidget(old)
         old.hide()  # it is deleted only when the event loop runs

@@ -25,7 +25,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.actions import COMMANDS, default_shortcuts, key_text
-from app.settings import Preferences
+from app.settings import DIGITS_RANGE, Preferences
 from app.theme import MODES, theme
 
 MODE_TEXTS = {"system": "As the system", "light": "Light", "dark": "Dark"}
@@ -200,6 +200,9 @@ class SettingsDialog(QDialog):
         self.threads.setRange(0, max(os.cpu_count() or 1, preferences.threads))
         self.threads.setSpecialValueText("All but one core")
         self.threads.setValue(preferences.threads)
+        self.digits = QSpinBox(self)
+        self.digits.setRange(DIGITS_RANGE[0], DIGITS_RANGE[-1])
+        self.digits.setValue(preferences.digits)
         shortcuts = {**default_shortcuts(), **_known(preferences.shortcuts)}
         self.keys = ShortcutEditor(shortcuts, fixed, self)
         self.tabs.addTab(self._general(), "&General")
@@ -229,6 +232,12 @@ class SettingsDialog(QDialog):
                 "Processor threads of the worker process, from the next job on. "
                 "Fewer leave more of the machine to other programs.",
             ),
+            (
+                "D&igits of results",
+                self.digits,
+                "Significant digits of results in tables, panels and read-outs. What "
+                "is copied as CSV or exported has all of them.",
+            ),
         )
         for text, control, tip in rows:
             control.setAccessibleName(text.replace("&", ""))
@@ -248,6 +257,7 @@ class SettingsDialog(QDialog):
             self.autosave.value(),
             self.threads.value(),
             self.keys.own(),
+            self.digits.value(),
         )
 
 

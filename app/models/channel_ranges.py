@@ -62,7 +62,7 @@ class ChannelRanges:
     @property
     def titles(self) -> tuple[str, ...]:
         """Titles of the columns of `table`."""
-        titles = ["channel", "smallest", "largest", "x median"]
+        titles = ["channel", "smallest", "largest", "× median"]
         titles += ["share of energy [%]"] * (self.squares is not None)
         titles += ["outlier values", "positions [%]"] * (self.hits is not None)
         return tuple(titles)

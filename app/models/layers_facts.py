@@ -52,7 +52,7 @@ def layers_facts(
         types[layer.dtype] += number
     parameters = sum(layer.parameters * number for layer, number in alike)
     share = significant(100 * parameters / max(project.totals.parameters, 1))
-    macs = sum(project.info.layers[index].macs for index in chosen.tolist())
+    macs = sum(layer.macs * number for layer, number in alike)
     shape = [
         Fact("Shape", common(shapes)),
         Fact("Weights", f"{integer(parameters)} in all, {share} %"),

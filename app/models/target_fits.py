@@ -19,18 +19,20 @@ class TargetFits:
     """Asks the target once per kind of layer, not once per layer.
 
     The answer depends on kind and shape only, of which even a model of 60,000 layers
-    has few.
+    has few. Layers that are alike are equal in what the inspector tells of them, too.
 
     Args:
         project: Whose target and layers; one object per layer table.
     """
 
     def __init__(self, project: Project) -> None:
-        """Sort the layers by what a target can tell apart."""
+        """Sort the layers by all that does not belong to one of them alone."""
         self._project = project
         self._layers = project.info.layers
         known: dict[tuple[object, ...], int] = {}
-        kinds = ((x.kind, x.shape, x.channel_axes, x.dtype) for x in self._layers)
+        kinds = (
+            (x.kind, x.shape, x.channel_axes, x.dtype, x.macs) for x in self._layers
+        )
         alike = [known.setdefault(kind, len(known)) for kind in kinds]
         self._alike = np.array(alike, dtype=np.int64)
         _, self._first = np.unique(self._alike, return_index=True)
@@ -41,7 +43,7 @@ class TargetFits:
         return project is self._project and project.info.layers is self._layers
 
     def alike(self, layers: NDArray[np.int64]) -> list[tuple[Layer, int]]:
-        """Return one layer of every kind, shape and type among some, and how many."""
+        """Return one of the layers that are alike among some, and how many they are."""
         counts = np.bincount(self._alike[layers], minlength=len(self._first))
         kinds = np.flatnonzero(counts)
         first = self._first[kinds].tolist()

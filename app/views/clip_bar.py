@@ -10,8 +10,8 @@ from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QToolButton, 
 from app.models.clipping import Rounded, dragged, rounded
 from app.models.level_grid import SHARED, Distribution, LevelGrid, grid_between
 from app.theme import theme
+from app.widgets.elided import Elided
 from app.widgets.format import significant
-from app.widgets.plot_panel import Elided
 from quant_core.scheme import Scheme
 
 SMALLEST = 1e-4

@@ -30,10 +30,10 @@ from analysis.diagnosis import (
 from analysis.diagnosis.finding import named
 from app.context import AppContext
 from app.theme import theme
+from app.widgets.elided import Elided
 from app.widgets.empty_state import EmptyState
 from app.widgets.finding_card import Card, add_numbers, add_paragraph
 from app.widgets.format import count
-from app.widgets.plot_panel import Elided
 from quant_core.errors import QuantError
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from shiboken6 import isValid
 
 from analysis.handbook import GLOSSARY, page, topics
 from app.help_topics import topic_of
@@ -82,6 +83,9 @@ class HelpView(QWidget):
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt naming
         """Read the pages when they are first wanted."""
         super().showEvent(event)
+        # Tab bars come and go with the arrangement of the panels.
+        if self._focused is not None and not isValid(self._focused):
+            self._focused = None
         self.explain(self._focused if self.follow.isChecked() else None)
 
     def _fill(self) -> None:

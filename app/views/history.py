@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QStyle, QUndoView, QWidget
 
 from app.context import AppContext
 from app.theme import theme
+from app.widgets.row_height import RowHeight
 
 
 class HistoryView(QUndoView):
@@ -20,6 +21,6 @@ class HistoryView(QUndoView):
         self.setToolTip("Every edit since opening; a click goes back or forward to it")
         self.setAlternatingRowColors(True)
         self.setIconSize(QSize(theme().line(), theme().line()))
-        self.setStyleSheet(f"QUndoView::item {{ min-height: {theme().line(1.4)}px; }}")
+        self.setItemDelegate(RowHeight(self))
         icon = QStyle.StandardPixmap.SP_DialogSaveButton
         self.setCleanIcon(self.style().standardIcon(icon))

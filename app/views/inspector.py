@@ -25,10 +25,10 @@ from app.models.layers_facts import layers_facts
 from app.selection import PinnableSelection
 from app.theme import theme
 from app.widgets.bits_delegate import BarDelegate
+from app.widgets.elided import Elided
 from app.widgets.empty_state import EmptyState
 from app.widgets.format import count
 from app.widgets.pin_button import PinButton
-from app.widgets.plot_panel import Elided
 
 STREAM_MS = 200
 """How long to wait for more results before showing them again."""

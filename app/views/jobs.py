@@ -19,11 +19,13 @@ from PySide6.QtWidgets import (
 )
 
 from app.context import AppContext
-from app.dialogs.analyse import summary
+from app.dialogs.analysis_request import summary
+from app.models.layer_columns import RIGHT
 from app.theme import theme
+from app.widgets.elided import Elided
 from app.widgets.empty_state import EmptyState
 from app.widgets.format import DASH, duration, integer
-from app.widgets.plot_panel import Elided
+from app.widgets.row_height import RowHeight
 
 if TYPE_CHECKING:
     from analysis.runs import RunInfo
@@ -100,9 +102,11 @@ class JobsView(QWidget):
     Signals:
         actionRequested: "resume", "again", "script" or "delete", and the number of
             a run.
+        commandRequested: Key of the window's action that the empty state offers.
     """
 
     actionRequested = Signal(object, object)  # noqa: N815 - Qt signal naming
+    commandRequested = Signal(object)  # noqa: N815
 
     def __init__(
         self, context: AppContext, runner: JobRunner, parent: QWidget | None = None
@@ -118,16 +122,20 @@ class JobsView(QWidget):
         self.runs.setAccessibleName("Runs of this project")
         self.runs.setRootIsDecorated(False)
         self.runs.setUniformRowHeights(True)
+        self.runs.setItemDelegate(RowHeight(self.runs))
         self.runs.setAlternatingRowColors(True)
         self.runs.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         self.runs.setHeaderLabels([title for title, _ in COLUMNS])
         for number, (_, width) in enumerate(COLUMNS):
             self.runs.setColumnWidth(number, theme().em(width))
         for number in NUMBERS:
-            self.runs.headerItem().setTextAlignment(number, Qt.AlignmentFlag.AlignRight)
+            self.runs.headerItem().setTextAlignment(number, RIGHT)
         self._empty = EmptyState(
-            "No runs yet", "Every analysis is listed here, and earlier ones are kept."
+            "No runs yet",
+            "Every analysis is listed here, and earlier ones are kept.",
+            "Run analysis…",
         )
+        self._empty.actionTriggered.connect(self._on_empty)
         self._stack = QStackedWidget(self)
         self._stack.addWidget(self.runs)
         self._stack.addWidget(self._empty)
@@ -169,6 +177,10 @@ class JobsView(QWidget):
             return None
         number = items[0].data(0, Qt.ItemDataRole.UserRole)
         return next((run for run in project.runs if run.id == number), None)
+
+    @Slot()
+    def _on_empty(self) -> None:
+        self.commandRequested.emit("analyse")
 
     @Slot()
     def _on_action(self) -> None:
@@ -228,7 +240,7 @@ class JobsView(QWidget):
         )
         item.setData(0, Qt.ItemDataRole.UserRole, run.id)
         for column in NUMBERS:
-            item.setTextAlignment(column, Qt.AlignmentFlag.AlignRight)
+            item.setTextAlignment(column, RIGHT)
         role = STATUS_COLOURS.get(run.status, "warning")
         item.setForeground(1, theme().brush(role))
         item.setToolTip(6, notes)

@@ -20,10 +20,9 @@ from PySide6.QtWidgets import (
 )
 
 from app.actions import ActionSet
-from app.context import AppContext
 from app.settings import Recent, Settings
 from app.theme import theme
-from app.widgets.plot_panel import Elided
+from app.widgets.elided import Elided
 
 EXAMPLES = (
     ("example:digits-vit", "digits-vit", "vision transformer, 8 × 8 digits"),
@@ -45,14 +44,12 @@ class StartView(QWidget):
 
     def __init__(
         self,
-        context: AppContext,
         actions: ActionSet,
         settings: Settings,
         parent: QWidget | None = None,
     ) -> None:
         """Build the page."""
         super().__init__(parent)
-        self._context = context
         self._settings = settings
         self.setAccessibleName("Start")
         self._busy = Elided(self)

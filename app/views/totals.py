@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from app.context import AppContext
 from app.theme import theme
+from app.widgets.elided import Elided
 from app.widgets.format import DASH, count, integer, size, with_error
-from app.widgets.plot_panel import Elided
 
 if TYPE_CHECKING:
     from analysis.project import Project

@@ -94,7 +94,10 @@ class ChannelPlot(Plot):
             if free:
                 taken.append(float(x[i]))
                 text.setText(str(int(top[i])))
-                text.setAnchor((0.5, 1.25 if up[i] else -0.25))
+                # Centred, unless an end of the axis would cut the number off.
+                is_last = x[i] > len(self.order) - 1 - room / 2
+                across = 0.0 if x[i] < room / 2 else 1.0 if is_last else 0.5
+                text.setAnchor((across, 1.25 if up[i] else -0.25))
                 text.setPos(float(x[i]), float(y[i]))
 
     def set_choice(self, channel: int, limits: NDArray[np.float64]) -> None:

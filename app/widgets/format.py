@@ -8,6 +8,16 @@ from PySide6.QtCore import QLocale
 
 DASH = "–"
 """Shown for what is not known (yet); never 0."""
+DIGITS = 3
+"""Significant digits of a result, unless the settings say otherwise."""
+
+_digits = DIGITS
+
+
+def set_digits(number: int) -> None:
+    """Show results with this many significant digits from now on."""
+    global _digits
+    _digits = number
 
 
 def count(number: int, noun: str) -> str:
@@ -34,21 +44,28 @@ def size(number: float) -> str:
     return f"{number:.{digits}f} {unit}"
 
 
-def significant(number: float, digits: int = 3) -> str:
-    """Return a number to some significant digits, "1.23e-5" when small."""
+def significant(number: float, digits: int | None = None) -> str:
+    """Return a number to some significant digits, "1.23e-5" when small.
+
+    Args:
+        number: Any number.
+        digits: How many; None for what `set_digits` said.
+    """
+    digits = digits or _digits
     if not math.isfinite(number):
         return DASH
     if number == 0:
         return "0"
     if 1e3 <= abs(number) < 1e5:
-        return f"{number:,.0f}"
+        whole = len(f"{abs(number):.0f}")
+        return f"{number:,.{max(0, digits - whole)}f}"
     if not 1e-3 <= abs(number) < 1e3:
         mantissa, _, power = f"{number:.{digits - 1}e}".partition("e")
         return f"{mantissa}e{int(power)}"
     return f"{number:#.{digits}g}".rstrip(".")
 
 
-def with_error(value: float, stderr: float, digits: int = 3) -> str:
+def with_error(value: float, stderr: float, digits: int | None = None) -> str:
     """Return "1.23e-5 ± 4.5e-6" or "0.123 ± 0.004"; the error only if known.
 
     An exact zero stands alone.

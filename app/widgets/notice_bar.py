@@ -9,7 +9,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QWidget
 
 from app.theme import theme
-from app.widgets.plot_panel import Elided
+from app.widgets.elided import Elided
 
 
 @dataclass(frozen=True, slots=True)

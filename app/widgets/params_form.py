@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from PySide6.QtCore import QLocale, Signal, Slot
 from PySide6.QtGui import QDoubleValidator
 from PySide6.QtWidgets import QComboBox, QFormLayout, QLineEdit, QSpinBox, QWidget
 
+from analysis.described import Described
+from analysis.errors import AnalysisError
 from analysis.glossary import explain_parameter
-from analysis.method import ParamInfo, describe_params
+from analysis.method import ParamInfo, check_value
 from app.help_topics import explain_control
 from app.widgets.explain import wrapped
 from app.widgets.tick_box import TickBox
@@ -20,13 +23,13 @@ LARGEST = 2**31 - 1
 
 
 class ParamsForm(QWidget):
-    """One row for each parameter of a method class, with its help as the tooltip.
+    """One row for each parameter of a method, with its help as the tooltip.
 
     Signals:
         changed: A row shows something else.
 
     Args:
-        method: A frozen dataclass whose fields were made with `param`.
+        method: What is known of the method.
         values: What the rows show; the defaults where nothing is given.
         parent: Owner.
     """
@@ -34,22 +37,25 @@ class ParamsForm(QWidget):
     changed = Signal()
 
     def __init__(
-        self, method: type, values: Mapping[str, Any], parent: QWidget | None = None
+        self,
+        method: Described,
+        values: Mapping[str, Any],
+        parent: QWidget | None = None,
     ) -> None:
         """Make the rows."""
         super().__init__(parent)
-        self._infos = describe_params(method)
+        self._method = method
         self._fields: dict[str, QWidget] = {}
         layout = QFormLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for info in self._infos:
+        for info in method.parameters:
             value = values.get(info.name, info.default)
             field = _field(info, value if _fits(info, value) else info.default)
-            entry = explain_parameter(info.name, method.key)  # type: ignore[attr-defined]
+            entry = explain_parameter(info.name, method.key)
             title = info.name if entry is None else entry.term
             field.setAccessibleName(title)
             field.setToolTip(wrapped(info.doc))
-            explain_control(field, info.name, method.key)  # type: ignore[attr-defined]
+            explain_control(field, info.name, method.key)
             layout.addRow(title, field)
             self._listen(field)
             self._fields[info.name] = field
@@ -70,14 +76,26 @@ class ParamsForm(QWidget):
 
     def values(self) -> dict[str, Any]:
         """Return the parameters that differ from their defaults."""
-        given = {
-            info.name: _value(info, self._fields[info.name]) for info in self._infos
-        }
         return {
-            info.name: given[info.name]
-            for info in self._infos
-            if given[info.name] != info.default
+            info.name: value
+            for info in self._method.parameters
+            if (value := _value(info, self._fields[info.name])) != info.default
         }
+
+    def mistake(self) -> str:
+        """Return what is out of range; "" when nothing is."""
+        for info in self._method.parameters:
+            value = _value(info, self._fields[info.name])
+            try:
+                check_value(info, value, self._method.key)
+            except AnalysisError as error:
+                return str(error)
+        return ""
+
+    def restore(self) -> None:
+        """Show the defaults again."""
+        for info in self._method.parameters:
+            _show(self._fields[info.name], info.default)
 
 
 def _fits(info: ParamInfo, value: object) -> bool:
@@ -88,32 +106,47 @@ def _fits(info: ParamInfo, value: object) -> bool:
 
 
 def _field(info: ParamInfo, value: Any) -> QWidget:
+    field: QWidget
     if info.choices is not None:
-        box = QComboBox()
-        box.addItems([str(choice) for choice in info.choices])
-        box.setCurrentText(str(value))
-        return box
-    if isinstance(info.default, bool):
-        tick = TickBox("")
-        tick.setChecked(value)
-        return tick
-    if isinstance(info.default, int):
+        field = QComboBox()
+        field.addItems([str(choice) for choice in info.choices])
+    elif isinstance(info.default, bool):
+        field = TickBox("")
+    elif isinstance(info.default, int):
         low = 0 if info.minimum is None else int(info.minimum)
         high = LARGEST if info.maximum is None else int(info.maximum)
-        spin = QSpinBox()
-        spin.setRange(low, high)
-        spin.setGroupSeparatorShown(True)
-        spin.setSuffix(f" {info.unit}" if info.unit else "")
-        spin.setValue(value)
-        return spin
-    line = QLineEdit(f"{value:g}")
-    validator = QDoubleValidator(line)
-    validator.setBottom(-math.inf if info.minimum is None else info.minimum)
-    validator.setTop(math.inf if info.maximum is None else info.maximum)
-    validator.setLocale(QLocale.c())
-    line.setValidator(validator)
-    line.setPlaceholderText(f"{info.default:g}")
-    return line
+        field = QSpinBox()
+        field.setRange(low, high)
+        field.setGroupSeparatorShown(True)
+        field.setSuffix(f" {info.unit}" if info.unit else "")
+    else:
+        field = QLineEdit()
+        field.setPlaceholderText(_text(info.default))
+        if isinstance(info.default, float):
+            validator = QDoubleValidator(field)
+            validator.setBottom(-math.inf if info.minimum is None else info.minimum)
+            validator.setTop(math.inf if info.maximum is None else info.maximum)
+            validator.setLocale(QLocale.c())
+            field.setValidator(validator)
+    _show(field, value)
+    return field
+
+
+def _show(field: QWidget, value: Any) -> None:
+    if isinstance(field, QComboBox):
+        field.setCurrentText(str(value))
+    elif isinstance(field, TickBox):
+        field.setChecked(value)
+    elif isinstance(field, QSpinBox):
+        field.setValue(value)
+    elif isinstance(field, QLineEdit):
+        field.setText(_text(value))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _value(info: ParamInfo, field: QWidget) -> Any:
@@ -124,7 +157,11 @@ def _value(info: ParamInfo, field: QWidget) -> Any:
     if isinstance(field, QSpinBox):
         return field.value()
     assert isinstance(field, QLineEdit)
-    try:
-        return float(field.text())
-    except ValueError:
+    text = field.text()
+    if isinstance(info.default, list):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if isinstance(info.default, float):
+        with suppress(ValueError):
+            return float(text)
         return info.default
+    return text

@@ -307,6 +307,16 @@ class Plot(pg.PlotWidget):
 
     # -- mouse ---------------------------------------------------------------------
 
+    def mousePressEvent(self, ev: QMouseEvent) -> None:
+        """Keep the press: it is meant for no widget behind the plot."""
+        super().mousePressEvent(ev)
+        ev.accept()
+
+    def mouseReleaseEvent(self, ev: QMouseEvent) -> None:
+        """Keep the release, like the press."""
+        super().mouseReleaseEvent(ev)
+        ev.accept()
+
     def mouseMoveEvent(self, ev: QMouseEvent) -> None:
         """Pass the move on, and tell the read-out at most once a frame."""
         super().mouseMoveEvent(ev)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import QRect, QSize, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QAction, QImage, QPainter, QResizeEvent, QShowEvent
+from PySide6.QtGui import QAction, QImage, QPainter, QShowEvent
 from PySide6.QtSvg import QSvgGenerator
 from PySide6.QtWidgets import (
     QApplication,
@@ -28,43 +28,11 @@ from PySide6.QtWidgets import (
 
 from app.theme import theme
 from app.widgets.data_table import Table, TableDialog
+from app.widgets.elided import Elided
 from app.widgets.empty_state import EmptyState
 from app.widgets.legend import Legend
 
 PICTURE_SCALE = 2.0
-
-
-class Elided(QLabel):
-    """A one-line label that shortens its text instead of being cut off."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        """Start empty."""
-        super().__init__(parent)
-        self._full = ""
-        self.setTextFormat(Qt.TextFormat.PlainText)
-        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-
-    def set_full(self, text: str) -> None:
-        """Show a text; the tooltip has all of it."""
-        self._full = text
-        self._shorten()
-
-    @property
-    def full(self) -> str:
-        """The text before shortening."""
-        return self._full
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Shorten again."""
-        super().resizeEvent(event)
-        self._shorten()
-
-    def _shorten(self) -> None:
-        side = Qt.TextElideMode.ElideRight
-        shown = self.fontMetrics().elidedText(self._full, side, max(self.width(), 0))
-        self.setText(shown)
-        self.setToolTip(self._full if shown != self._full else "")
-        self.setAccessibleName(self._full)
 
 
 class PlotPanel(QWidget):

@@ -22,6 +22,8 @@ MANY = 2000
 """The front is thinned to so many visible points: more share pixels."""
 NOTICEABLE = 0.02
 """Relative interaction from which the sum over layers is drawn beside the point."""
+LEAST_DECADES = 0.5
+"""Height of the fitting view at least."""
 NOW, SUM, KEPT, MEASURED = "crosshair", "o", "+", "x"
 """Marks that are no mark of a bit width."""
 
@@ -222,10 +224,14 @@ class TradeOffPlot(Plot):
                 y.append(float(self._scale.to_view(single.error)))
         if not x:
             return
-        wide, tall = max(x) - min(x) or 1.0, max(y) - min(y) or 1.0
+        wide = max(x) - min(x) or 1.0
+        # Points that are nearly equal are to look so, and ticks to differ.
+        spread = max(0.0, LEAST_DECADES - (max(y) - min(y))) / 2
+        bottom, top = min(y) - spread, max(y) + spread
+        tall = top - bottom
         self.show_range(
             [min(x) - 0.05 * wide, max(x) + 0.06 * wide],
-            [min(y) - 0.05 * tall, max(y) + 0.08 * tall],
+            [bottom - 0.05 * tall, top + 0.08 * tall],
         )
 
     # -- the visible part ----------------------------------------------------------

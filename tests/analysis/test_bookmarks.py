@@ -60,10 +60,12 @@ def test_unsaved_bookmarks_come_back_after_a_crash(tmp_path: Path) -> None:
     project.save(path)
     project.set_starred([5], True)
     project.checkpoint()
+    project.set_starred([2], True)
+    project.checkpoint()
     crash(project)
     with Project.open(path) as again:
         assert again.recovered
-        assert np.flatnonzero(again.starred).tolist() == [5]
+        assert np.flatnonzero(again.starred).tolist() == [2, 5]
 
 
 def test_files_without_bookmarks_open(project: Project, tmp_path: Path) -> None:

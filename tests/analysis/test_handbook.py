@@ -7,14 +7,9 @@ import sys
 
 import pytest
 
+from analysis.described import describe, measures_described
 from analysis.glossary import glossary
-from analysis.handbook import (
-    as_markdown,
-    describe,
-    measures_described,
-    page,
-    topics,
-)
+from analysis.handbook import as_markdown, page, topics
 from analysis.measures import NAMES, measures
 from analysis.search import SEARCHES
 
@@ -52,9 +47,9 @@ def test_every_topic_has_a_page_with_a_title() -> None:
 
 def test_pages_of_methods_explain_every_parameter() -> None:
     text = page("measure:activations") or ""
-    for name, doc in describe(measures()["activations"]).parameters:
-        assert f"`--activations.{name}`" in text
-        assert as_markdown(doc) in text
+    for info in describe(measures()["activations"]).parameters:
+        assert f"`--activations.{info.name}`" in text
+        assert as_markdown(info.doc) in text
     assert "Unit:" in (page("measure:weights") or "")
 
 

@@ -26,6 +26,7 @@ from quant_core.assignment import Assignment
 from quant_core.errors import QuantError
 from quant_core.scheme import Scheme
 from quant_core.sites import Layer, Site, Unlisted
+from tests.budget import assert_within, clock, spent
 
 INT4, INT8 = Scheme("int4"), Scheme("int8")
 NAN = float("nan")
@@ -538,6 +539,66 @@ def test_unsaved_edits_come_back_after_a_crash(project: Project, path: Path) -> 
         crash(again)
 
 
+def test_undoing_leads_back_to_what_was_saved(project: Project, path: Path) -> None:
+    saved = project.assignment
+    project.set_weight([0], INT4)
+    later = project.assignment
+    project.checkpoint()
+    project.set_assignment(saved)
+    assert not project.dirty
+    project.checkpoint()
+    crash(project)
+    with Project.open(path) as again:
+        assert not again.recovered
+        assert again.assignment.scheme_of(0) is None
+        again.set_assignment(later)
+        again.save()
+        again.set_locked([2], True)
+        assert again.dirty
+        again.set_assignment(later)
+        assert not again.dirty
+        again.keep_assignment("one")
+        again.set_locked([2], True)
+        again.set_assignment(later)
+        # The name is still news.
+        assert again.dirty
+
+
+def test_what_is_learnt_of_the_model_is_no_edit(project: Project) -> None:
+    project.update_model(dataclasses.replace(project.info, ties=((0, 1),)))
+    before = project.assignment
+    project.set_weight([0], INT4)
+    project.set_assignment(before)
+    assert not project.dirty
+
+
+def test_edits_kept_before_a_run_ended_survive_a_crash(
+    project: Project, path: Path
+) -> None:
+    project.set_weight([0], INT4)
+    project.checkpoint()
+    run = project.begin_run("weights")
+    project.apply(run, update("block.0.q_proj"))
+    project.end_run(run)
+    crash(project)
+    with Project.open(path) as again:
+        assert again.assignment.scheme_of(0) == INT4
+
+
+def test_a_draft_keeps_that_an_edit_was_undone(path: Path) -> None:
+    project = Project.create(model())
+    first = project.assignment
+    project.set_weight([0], INT4)
+    project.begin_draft(path)
+    project.set_assignment(first)
+    assert not project.dirty
+    project.checkpoint()
+    crash(project)
+    with Project.open(path, draft=True) as again:
+        assert again.assignment.scheme_of(0) is None
+        assert again.dirty
+
+
 def test_a_run_that_ends_does_not_save_edits(project: Project) -> None:
     project.set_weight([0], INT4)
     run = project.begin_run("weights")
@@ -739,17 +800,15 @@ def test_sixty_thousand_layers_are_edited_at_once() -> None:
     project.set_weight([0], INT8)
     seconds = []
     for scheme in (INT4, INT8, INT4):
-        start = time.perf_counter()
+        start = clock()
         changed = project.set_weight(np.arange(60_000), scheme)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock() - start)
         assert len(changed) > 59_000
-    # The target is 50 ms; the machine may be busy.
-    assert min(seconds) < 0.15
+    assert_within(0.05, seconds)
     rows = tuple(Row(x.name, "int4", 1.0) for x in project.info.layers)
     run = project.begin_run("predicted_error")
-    start = time.perf_counter()
-    project.apply(run, Update(1, 1, rows=rows))
-    assert time.perf_counter() - start < 2
+    update = Update(1, 1, rows=rows)
+    assert_within(0.2, [spent(lambda: project.apply(run, update))])
     assert project.values("predicted_error", "int4").sum() == 60_000
 
 

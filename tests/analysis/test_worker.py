@@ -167,8 +167,8 @@ def test_a_job_that_does_not_answer_is_killed(
     monkeypatch.setattr("analysis.worker.GRACE_SECONDS", 0.2)
     client.start(JOB)
     collect(client, lambda m: isinstance(m, Progress))
-    client.cancel()
     start = time.monotonic()
+    client.cancel()
     assert collect(client) == [Finished("cancelled")]
     assert time.monotonic() - start > 0.15
     assert not client.busy
@@ -238,12 +238,13 @@ def test_nothing_that_was_sent_is_lost(client: WorkerClient) -> None:
 
 
 @pytest.mark.parametrize("client", [deaf], indirect=True)
-def test_closing_ends_a_busy_process_at_once(client: WorkerClient) -> None:
+def test_closing_ends_a_busy_process_at_once(
+    client: WorkerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analysis.worker.GRACE_SECONDS", 1e9)
     client.start(JOB)
     collect(client, lambda m: isinstance(m, Progress))
-    start = time.monotonic()
     client.close()
-    assert time.monotonic() - start < 1.5
     assert not client.alive
     assert not client.busy
 

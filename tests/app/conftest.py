@@ -1,10 +1,12 @@
-"""Waits of window tests: patient, because they fail only when nothing happens."""
+"""Window tests: patient, because waits fail only when nothing happens; alike."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from pytestqt.qtbot import QtBot
+
+from app.widgets.format import DIGITS, set_digits
 
 PATIENCE = 30_000  # ms; a busy machine may stand still for seconds
 
@@ -24,3 +26,10 @@ class PatientBot(QtBot):  # type: ignore[misc]
 @pytest.fixture
 def qtbot(qapp: object, request: pytest.FixtureRequest) -> QtBot:
     return PatientBot(request)
+
+
+@pytest.fixture(autouse=True)
+def usual_digits() -> Iterator[None]:
+    """Numbers look the same in every test, whatever one of them set."""
+    yield
+    set_digits(DIGITS)

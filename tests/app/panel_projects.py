@@ -89,8 +89,18 @@ def add_distribution(
     axis: int,
     binned: int | None = None,
 ) -> None:
-    """Record the histogram (of `binned` values) and the channel ranges of a tensor."""
+    """Record a tensor's `distribution` as a run of its own."""
     run = project.begin_run(measure, samples=32 if measure == "activations" else 0)
+    kept = distribution(measure, name, x, axis, binned)
+    row = Row(name, None, 3.0, quantity="kurtosis")
+    project.apply(run, Update(1.0, 1.0, rows=(row,), arrays=kept, samples=32))
+    project.end_run(run)
+
+
+def distribution(
+    measure: str, name: str, x: np.ndarray, axis: int, binned: int | None = None
+) -> dict[str, np.ndarray]:
+    """Return the histogram (of `binned` values) and the channel ranges of a tensor."""
     counts, edges = histogram(x)
     low, high = x.min(axis=1 - axis), x.max(axis=1 - axis)
     arrays = {
@@ -105,7 +115,4 @@ def add_distribution(
         arrays["top_channels"] = top.astype(np.int64)
         arrays["top_absmax"] = extent[top].astype(np.float32)
         arrays["hist_binned"] = np.array([x.size if binned is None else binned])
-    kept = {f"{measure}/{name}/{key}": array for key, array in arrays.items()}
-    row = Row(name, None, 3.0, quantity="kurtosis")
-    project.apply(run, Update(1.0, 1.0, rows=(row,), arrays=kept, samples=32))
-    project.end_run(run)
+    return {f"{measure}/{name}/{key}": array for key, array in arrays.items()}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint, QRect, Qt
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -20,6 +20,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QLineEdit,
     QMenu,
+    QScrollArea,
     QScrollBar,
     QTabBar,
     QTextEdit,
@@ -200,14 +201,28 @@ def test_tab_reaches_every_control_of_every_panel(window):
         assert missed == []
 
 
+def place_of(widget: QWidget, root: QWidget) -> QRect:
+    """Return where a control is, or would begin below the edge of what scrolls."""
+    place = QRect(widget.mapTo(root, QPoint(0, 0)), widget.size())
+    around = widget.parentWidget()
+    while around is not None and around is not root:
+        if isinstance(around, QScrollArea):
+            end = around.mapTo(root, around.rect().bottomLeft()).y()
+            place.moveTop(min(place.top(), end))
+        around = around.parentWidget()
+    return place
+
+
 def test_tab_goes_down_the_dialog(dialog):
-    rows = [widget.mapTo(dialog, QPoint(0, 0)).y() for widget in chain(dialog)]
+    places = [place_of(widget, dialog) for widget in chain(dialog)]
     # Within a line the order is that of reading; lines differ by less than a line.
-    backwards = [
-        (above, below)
-        for above, below in zip(rows, rows[1:], strict=False)
-        if below < above - theme().line()
-    ]
+    # What is further up than the control before must begin a column of its own.
+    backwards, right = [], 0
+    for above, below in zip(places, places[1:], strict=False):
+        right = max(right, above.right())
+        is_up = below.top() < above.top() - theme().line()
+        if is_up and below.left() <= right:
+            backwards.append((above, below))
     assert backwards == []
 
 

@@ -113,7 +113,7 @@ def test_output_channels_with_their_share_of_energy(view, project):
     first = column["channel"][0]
     assert column["share of energy [%]"][0] == pytest.approx(100 * energy[first])
     assert sum(column["share of energy [%]"]) == pytest.approx(100)
-    assert column["x median"][0] == pytest.approx(extent.max() / np.median(extent))
+    assert column["× median"][0] == pytest.approx(extent.max() / np.median(extent))
     assert view.lists.views[CHANNELS].model().rowCount() == LISTED
 
 

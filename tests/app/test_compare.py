@@ -9,6 +9,7 @@ import pytest
 from PySide6.QtCore import QItemSelectionModel, Qt
 from PySide6.QtGui import QGuiApplication
 
+from analysis.errors import AnalysisError
 from app.context import AppContext
 from app.models.compare import BASELINE, differences, stored_float, totals
 from app.models.compare_table import DifferenceModel, TotalsModel
@@ -296,3 +297,11 @@ def test_history_names_every_edit_and_goes_back(qtbot, context, tmp_path):
     history.setCurrentIndex(model.index(1, 0))
     assert project.assignment.scheme_of(3) == Scheme("int4")
     assert not project.assignment.locked[3]
+
+
+@pytest.mark.parametrize("name", [PRESENT, STORED, "stored FLOAT", "Current"])
+def test_no_kept_assignment_has_a_name_that_the_lists_use(name):
+    project = analysed(6)
+    with pytest.raises(AnalysisError, match="This name stands for the"):
+        project.keep_assignment(name)
+    assert not project.assignments

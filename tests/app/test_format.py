@@ -47,6 +47,21 @@ def test_significant_digits(number, text):
 
 
 @pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (math.pi, "3.1416"),
+        (12345.678, "12,346"),
+        (1234.5678, "1,234.6"),
+        (1.23456789e-5, "1.2346e-5"),
+    ],
+)
+def test_the_number_of_digits_can_be_chosen(number, text):
+    shown.set_digits(5)
+    assert shown.significant(number) == text
+    assert shown.significant(number, 5) == text
+
+
+@pytest.mark.parametrize(
     ("value", "stderr", "text"),
     [
         (1.234e-5, 4.56e-6, "1.23e-5 ± 4.6e-6"),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import shiboken6
 from PySide6.QtCore import Qt, QTimer, QUrl
 from PySide6.QtWidgets import QApplication, QDialog, QLineEdit, QWidget
 
 from analysis.handbook import page, topics
-from app.dialogs.analyse import MEASURES, OFFERED, AnalyseDialog
+from analysis.measures import NAMES
+from app.dialogs.analyse import AnalyseDialog
+from app.dialogs.analysis_request import OFFERED
 from app.dialogs.search import SearchDialog
 from app.help_topics import explain_control, set_topic, topic_of
 from app.settings import Settings
@@ -43,6 +46,17 @@ def test_f1_explains_what_has_the_focus_and_then_follows_it(window, qtbot):
     window.help.follow.setChecked(False)
     window.layers.table.setFocus()
     assert window.help.topic == "panel:log"
+
+
+def test_what_had_the_focus_may_be_gone(window, qtbot):
+    field = QLineEdit(window)
+    field.show()
+    window.activateWindow()
+    field.setFocus()
+    qtbot.waitUntil(field.hasFocus)
+    shiboken6.delete(field)
+    window.actions_["help"].trigger()
+    assert window.help.topic == "panel:help"
 
 
 def test_help_is_there_on_the_start_page(qtbot, tmp_path):
@@ -99,8 +113,8 @@ def form(qtbot, tmp_path) -> AnalyseDialog:
 
 
 def test_measures_formats_and_parameters_of_the_form_have_pages(form):
-    measures = [topic_of(box) for box in form._measures]
-    assert measures == [f"measure:{key}" for key, _, _ in MEASURES]
+    measures = [topic_of(row.box) for row in form._measures.rows]
+    assert measures == [f"measure:{key}" for key in NAMES]
     assert [topic_of(box) for box in form._formats] == [f"format:{f}" for f in OFFERED]
     assert topic_of(form._samples) == "parameter.samples"
     assert "square root" in form._samples.toolTip()

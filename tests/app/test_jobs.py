@@ -269,7 +269,7 @@ def test_runs_are_listed_newest_first(runner, qtbot):
     project = analysed(6)
     context.set_project(project)
     names = [view.runs.topLevelItem(i).text(0) for i in range(2)]
-    assert names == ["Predicted error", "Weight statistics"]
+    assert names == ["Predicted error", "Weight statistics and noise"]
     run = project.begin_run("weights", total=10)
     project.apply(run, Update(4, 10, warnings=("layers.0.query holds NaN.",)))
     project.end_run(run, "cancelled")

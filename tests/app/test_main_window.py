@@ -28,7 +28,7 @@ from analysis.messages import Ended, Finished, Found, Opened, Progress, Started
 from analysis.method import Row, Update
 from analysis.project import Project
 from analysis.search.problem import SearchResult
-from app.dialogs.analyse import AnalysisRequest
+from app.dialogs.analysis_request import AnalysisRequest
 from app.dialogs.search import SearchRequest
 from app.drops import refusal
 from app.errors import ErrorDialog, ExceptionHook, Problem
@@ -90,6 +90,68 @@ def test_starts_with_the_start_page(window):
     assert not any(dock.isVisible() for dock in window.desk.docks.values())
     assert window.windowTitle() == "Quantscope"
     assert not window.actions_["analyse"].isEnabled()
+
+
+HEAVY = ("pyqtgraph", "h5py", "psygnal", "analysis.project", "app.session")
+
+
+def test_the_start_page_is_on_the_screen_before_anything_heavy(tmp_path):
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "import app.__main__\n"
+        "from PySide6.QtWidgets import QApplication\n"
+        "from app.main_window import MainWindow\n"
+        "from app.settings import Settings\n"
+        "class Window(MainWindow):\n"
+        "    def paintEvent(self, event):\n"
+        "        super().paintEvent(event)\n"
+        f"        print(sorted(set({HEAVY!r}) & set(sys.modules)), flush=True)\n"
+        "    def furnish(self, session=None):\n"
+        "        QApplication.exit()\n"
+        "qt = QApplication(['quantscope'])\n"
+        "settings = Settings(Path(sys.argv[1]))\n"
+        "window = Window(settings, furnished=False)\n"
+        "window.show()\n"
+        "qt.exec()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "settings.ini")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert set(done.stdout.split("\n")) == {"[]", ""}, done.stderr
+
+
+def test_what_is_behind_the_start_page_comes_by_itself(
+    window, qtbot, client, tmp_path, project_file
+):
+    settings = Settings(tmp_path / "late.ini")
+    late = MainWindow(settings, furnished=False)
+    qtbot.addWidget(late)
+    late.resize(1280, 800)
+    assert not late.actions_["analyse"].isEnabled()
+    with qtbot.waitSignal(late.ready):
+        late.show()
+    assert late.session.settings is settings
+    assert late.start.isVisible()
+
+    def menus(of: MainWindow) -> list[list[str]]:
+        found = [action.menu() for action in of.menuBar().actions()]
+        return [[action.text() for action in menu.actions()] for menu in found]
+
+    assert menus(late) == menus(window)
+    late.session.open(str(project_file))
+    assert late.layers.model.rowCount() == 36
+    assert late.close()
+
+
+def test_a_window_can_be_closed_before_it_is_furnished(qtbot, tmp_path):
+    late = MainWindow(Settings(tmp_path / "late.ini"), furnished=False)
+    qtbot.addWidget(late)
+    with qtbot.waitSignal(late.closed):
+        assert late.close()
 
 
 def test_a_project_fills_the_panels(window, project_file):
@@ -166,6 +228,11 @@ def test_saving_and_the_modified_mark(window, qtbot, project_file, tmp_path):
     qtbot.waitUntil(window.isWindowModified)
     run(window, "save")
     qtbot.waitUntil(lambda: not window.isWindowModified())
+    window.context.set_weight([4], Scheme("int4"))
+    qtbot.waitUntil(window.isWindowModified)
+    window.undo.trigger()
+    qtbot.waitUntil(lambda: not window.isWindowModified())
+    assert window.context.undo_stack.isClean()
     copy = tmp_path / "copy.qscope"
     window.commander.ask.project_path = lambda _: copy
     run(window, "save_as")
@@ -574,7 +641,7 @@ def test_the_worker_gives_what_a_script_gets(window, qtbot):
     source, request = (
         "example:digits-cnn",
         AnalysisRequest(
-            data="", measures=("weights",), formats=("int4",), inputs=False
+            data="", measures=("weights",), formats=("int4",), input_formats=()
         ),
     )
     window.session.runner._client = WorkerClient()

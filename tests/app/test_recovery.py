@@ -24,7 +24,7 @@ from analysis.messages import (
 from analysis.method import Row, Update
 from analysis.project import Project
 from analysis.worker import WorkerClient
-from app.dialogs.analyse import AnalysisRequest
+from app.dialogs.analysis_request import AnalysisRequest
 from app.errors import ErrorDialog, Problem
 from app.jobs import JobRunner
 from app.main_window import MainWindow
@@ -337,8 +337,8 @@ def test_a_killed_worker_leaves_the_window_and_what_is_finished(
     dice = random.Random(1)
     for number in range(20):
         window.session.analyse(AnalysisRequest(measures=("weights",)))
-        qtbot.waitUntil(lambda n=number: len(project.runs) > n, timeout=20_000)
-        qtbot.waitUntil(lambda: bool(project.rows("weights")), timeout=20_000)
+        qtbot.waitUntil(lambda n=number: len(project.runs) > n)
+        qtbot.waitUntil(lambda: bool(project.rows("weights")))
         qtbot.wait(dice.randrange(1, 60))
         before = project.rows("weights")[0].value
         os.kill(client._process.pid, signal.SIGKILL)
@@ -504,7 +504,8 @@ def test_running_again_begins_with_the_settings_of_the_run(window, client):
     window.jobs._refresh()
     firsts = []
 
-    def analysis(runs_model, has_example, first):
+    def analysis(runs_model, has_example, layers, first):
+        assert layers == 6
         firsts.append(first)
 
     window.commander.ask.analysis = analysis

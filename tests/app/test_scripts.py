@@ -11,7 +11,8 @@ from pytestqt.qtbot import QtBot
 
 from analysis.messages import DataRequest, Evaluate
 from app.context import AppContext
-from app.dialogs.analyse import AnalyseDialog, AnalysisRequest
+from app.dialogs.analyse import AnalyseDialog
+from app.dialogs.analysis_request import AnalysisRequest
 from app.dialogs.search import SearchDialog, SearchRequest
 from app.jobs import JobRunner
 from app.scripts import Scripts

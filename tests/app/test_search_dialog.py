@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from PySide6.QtWidgets import QComboBox, QDialogButtonBox, QLineEdit, QSpinBox
 
+from analysis.described import describe
 from analysis.search import SEARCHES
 from app.dialogs.search import SearchDialog, SearchRequest
 from app.settings import Settings
@@ -96,6 +97,6 @@ def test_parameters_out_of_range_are_refused(qtbot, settings):
 
 def test_old_settings_that_no_longer_fit_give_the_default(qtbot):
     annealing = next(kind for kind in SEARCHES if kind.key == "annealing")
-    form = ParamsForm(annealing, {"seed": "seven", "sweep": 3, "moves": 5})
+    form = ParamsForm(describe(annealing), {"seed": "seven", "sweep": 3, "moves": 5})
     qtbot.addWidget(form)
     assert form.values() == {"moves": 5}

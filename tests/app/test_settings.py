@@ -6,7 +6,7 @@ import os
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtGui import QKeySequence
+from PySide6.QtGui import QGuiApplication, QKeySequence
 from PySide6.QtWidgets import QPushButton
 
 from analysis.worker import WorkerClient
@@ -17,7 +17,7 @@ from app.theme import theme
 from tests.app.helpers import analysed
 from tests.app.shell import shell
 
-OTHER = Preferences("dark", 60, 1, {"analyse": ("Ctrl+J",), "cancel": ()})
+OTHER = Preferences("dark", 60, 1, {"analyse": ("Ctrl+J",), "cancel": ()}, 5)
 
 
 @pytest.fixture
@@ -43,7 +43,8 @@ def test_preferences_outlive_a_restart(tmp_path):
 @pytest.mark.parametrize("damage", ["x", "[1]", "-3", '{"a": 1}'])
 def test_damaged_preferences_count_as_absent(tmp_path, damage):
     settings = Settings(tmp_path / "settings.ini")
-    for key in ("autosave/seconds", "worker/threads", "shortcuts", "theme"):
+    keys = ("autosave/seconds", "worker/threads", "shortcuts", "theme")
+    for key in (*keys, "numbers/digits"):
         settings._store.setValue(key, damage)
     assert settings.preferences == Preferences()
 
@@ -94,6 +95,11 @@ def test_a_default_that_was_given_away_does_not_come_back(editor):
     assert "Cancel" in editor.note.text()
 
 
+def inspected(window) -> str:
+    window.inspector.copy_text()
+    return QGuiApplication.clipboard().text()
+
+
 def test_chosen_preferences_take_effect_at_once(qtbot, tmp_path):
     with shell(qtbot, tmp_path, analysed(6)) as window:
         asked = []
@@ -105,7 +111,11 @@ def test_chosen_preferences_take_effect_at_once(qtbot, tmp_path):
 
         window.commander.ask.preferences = answer
         window.desk.docks["heatmap"].close()
+        assert window.layers.model.text(0, "kurtosis") == "3.00"
+        assert "3.00\n" in inspected(window)
         window.actions_["settings"].trigger()
+        assert window.layers.model.text(0, "kurtosis") == "3.0000"
+        qtbot.waitUntil(lambda: "3.0000\n" in inspected(window))
         assert {"Ctrl+Z", "Ctrl+Shift+Z", "Alt+1"} <= set(asked[0])
         assert not window.desk.docks["heatmap"].isHidden()
         assert theme().is_dark

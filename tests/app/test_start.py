@@ -9,7 +9,6 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QMainWindow, QPushButton
 
 from app.actions import ActionSet
-from app.context import AppContext
 from app.settings import RECENT_LIMIT, Recent, Settings
 from app.theme import theme
 from app.views.start import EXAMPLES, StartView
@@ -25,8 +24,7 @@ def start(qtbot, settings) -> StartView:
     window = QMainWindow()
     qtbot.addWidget(window)
     window.actions_ = ActionSet(window)
-    window.context = AppContext(window)
-    view = StartView(window.context, window.actions_, settings, window)
+    view = StartView(window.actions_, settings, window)
     window.setCentralWidget(view)
     window.resize(1280, 800)
     window.show()

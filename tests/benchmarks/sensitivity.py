@@ -26,6 +26,7 @@ from analysis.load import load
 from analysis.measures.evaluating import evaluating
 from analysis.measures.fisher import Fisher
 from analysis.measures.hessian import Hessian
+from analysis.measures.relevance import Relevance
 from analysis.method import Measure
 from analysis.model import LoadedModel
 from tests.benchmarks.spine import context, drain, forward_of, minilm, ratio, topics
@@ -68,6 +69,9 @@ LINES = (
     ),
     Line("Fisher trace, 1 draw", Fisher(draws=1)),
     Line("Fisher trace to 5 %", Fisher(draws=64, precision=PRECISION), 10),
+    Line("Relevance, AttnLRP", Relevance(), 4),
+    Line("Relevance, Chefer's rules", Relevance(rules="chefer")),
+    Line("Relevance, z-box, gamma, epsilon", Relevance(rules="epsilon_gamma_box")),
 )
 
 

@@ -37,7 +37,7 @@ def test_groups_hold_the_right_elements(shape, axes, granularity) -> None:
     assert torch.equal(ungroup(grouped, granularity, axes, shape), x)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     shape=st.lists(st.integers(1, 5), min_size=1, max_size=4),
     data=st.data(),

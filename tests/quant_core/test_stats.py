@@ -132,7 +132,7 @@ def test_at_least_half_of_the_bins_span_the_values() -> None:
     assert 50 <= len(histogram.counts) <= 100
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     pieces=st.lists(
         st.lists(

@@ -18,7 +18,7 @@ from analysis.search.quiet import stdout_to_stderr
 from tests.analysis.search.cases import amounts, assignments, keeps, random_table, truth
 
 seeds = st.integers(0, 10_000)
-small = settings(max_examples=30, deadline=None)
+small = settings(max_examples=30)
 budgets = st.sampled_from(
     [
         "bits<=4.5",

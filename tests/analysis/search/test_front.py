@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,9 +17,10 @@ from tests.analysis.search.cases import (
     random_table,
     truth,
 )
+from tests.budget import assert_within, clock
 
 seeds = st.integers(0, 10_000)
-small = settings(max_examples=25, deadline=None)
+small = settings(max_examples=25)
 
 
 def brute_hull(points: np.ndarray) -> np.ndarray:
@@ -194,11 +193,11 @@ def test_ten_thousand_layers_within_a_second() -> None:
     cost = np.exp(rng.normal(0, 3, (10_000, 1))) * 4.0 ** -np.arange(9)[None]
     cost *= np.exp(rng.normal(0, 0.3, cost.shape))
     cost[:, 0] = 0
-    start = time.perf_counter()
+    start = clock()
     path = lower_hull(bits, cost)
     for point in np.linspace(0, len(path.size) - 1, 20).astype(int):
         path.options(point)
-    assert time.perf_counter() - start < 1.0
+    assert_within(0.1, [clock() - start])
     assert len(path.size) > 40_000
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from analysis.errors import AnalysisError
 from analysis.search.budget import Budget
 from analysis.search.exact import Exact
-from analysis.search.exchange import Landscape, descend
+from analysis.search.exchange import Landscape, descend, neighbours
 from analysis.search.interacting import Interacting
 from analysis.search.problem import CostTable, Probes
 from analysis.search.question import ask
@@ -93,6 +94,41 @@ def test_descent_ends_near_the_best_of_all_assignments(seed: int) -> None:
             groups = len(set(question.groups.of_row[choice != found].tolist()))
             if groups <= 2:
                 assert probes.error(choice) >= probes.error(found) * (1 - 1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_neighbours_are_the_best_single_changes_and_exchanges(seed: int) -> None:
+    table = table_with_rows(seed, 4, ties=((0, 2),) if seed % 2 else ())
+    budget = Budget.parse("bits<=6,bops<=0.3x")
+    probes, question = table.probes, ask(table, budget)
+    assert probes is not None
+    of_row = question.groups.of_row
+    start = Exact().run(table, budget).choice
+    option = np.zeros(len(question.groups.cost), dtype=np.int64)
+    option[of_row] = start
+    truth = sorted(
+        (probes.error(choice), tuple(choice.tolist()))
+        for choice in assignments(table)
+        if keeps(table, choice, budget)
+        and 1 <= len(set(of_row[choice != start].tolist())) <= 2
+    )
+    land = Landscape.of(question, probes)
+    found = [question.groups.expand(x) for x in neighbours(land, 1.0, option, 8)]
+    assert len(found) == min(8, len(truth))
+    for choice, (error, _) in zip(found, truth, strict=False):
+        assert keeps(table, choice, budget)
+        assert probes.error(choice) == pytest.approx(error, rel=1e-4)
+
+
+def test_interaction_is_the_share_of_the_cross_terms() -> None:
+    table = table_with_rows(1)
+    probes = table.probes
+    assert probes is not None
+    for choice in itertools.islice(assignments(table), 1, 40, 7):
+        own = table.error(choice)
+        expected = probes.error(choice) / own - 1 if own else 0.0
+        assert probes.interaction(choice) == pytest.approx(expected, rel=1e-5)
+    assert Probes.none(table.cost.shape).interaction(choice) == 0.0
 
 
 def test_most_descents_find_the_optimum() -> None:

@@ -1,0 +1,238 @@
+"""Verify and refine: run the best candidates, learn from them, search again."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from analysis.errors import AnalysisError
+from analysis.search import solve
+from analysis.search.anchors import Anchors, Belief
+from analysis.search.asked import Asked
+from analysis.search.budget import Budget
+from analysis.search.exact import Exact
+from analysis.search.exchange import Landscape, descend, neighbours
+from analysis.search.front import ConvexFront
+from analysis.search.greedy import Greedy
+from analysis.search.interacting import Interacting
+from analysis.search.problem import Choice, CostTable, Indices, Probes
+from analysis.search.question import ROUNDING, Question, ask
+from analysis.search.running import Runner, Steps
+from analysis.search.trial import Run, Trial
+from analysis.search.uniform import Uniform
+from quant_core.assignment import Assignment
+
+MANY = 2000
+"""Rows from which corrected costs are answered by the front, not to the optimum."""
+
+ENTRIES = 20_000
+"""Groups times options up to which neighbours are looked at."""
+
+NEAR = 64
+"""Neighbours among which one that was not run yet is looked for."""
+
+MOVES = 1000
+
+PATIENCE = 2
+"""Rounds without a gain after which there is no further one."""
+
+
+def refine(asked: Asked, run: Run) -> Steps:
+    """Yield updates and, after each whole assignment that was run, what it came to.
+
+    The last `Refined` is the result; closed early, the last one stands.
+
+    Args:
+        asked: What to search for.
+        run: Runs the network with an assignment.
+
+    Raises:
+        AnalysisError: as the search, or the network cannot run.
+    """
+    yield from _Refining(asked, run).steps()
+
+
+class _Refining:
+    """Rounds of candidates, runs, and corrected costs."""
+
+    def __init__(self, asked: Asked, run: Run) -> None:
+        plan = asked.plan
+        planned = plan.rounds * (plan.candidates + plan.singles)
+        self.asked, self.runner = asked, Runner(asked, run, planned)
+        self.budget = Budget.parse(asked.budget, asked.table.costs)
+        self.anchors = Anchors(asked.table)
+        self.belief = self.anchors.fit()
+        self.rng = np.random.default_rng(plan.seed)
+
+    def steps(self) -> Steps:
+        plan = self.asked.plan
+        yield from self._measure_rest()
+        best, idle = math.inf, 0
+        for number in range(plan.rounds):
+            found = self._next() if number else self._first()
+            for choice, origin in itertools.islice(found, plan.candidates):
+                yield from self._attempt(choice, origin)
+            reached = self._rank(self._best())
+            idle = 0 if reached < best else idle + 1
+            if idle == PATIENCE or number + 1 == plan.rounds:
+                break
+            best = reached
+            yield from self._measure_singles()
+
+    # -- candidates ------------------------------------------------------------------
+
+    def _first(self) -> Iterator[tuple[Choice, str]]:
+        """Yield what searches find before anything was run."""
+        asked, table = self.asked, self.asked.table
+        found = [self._solved(table, asked.method, asked.params)]
+        yield from self._fresh(found, asked.method)
+        if self._walks:
+            if asked.method != Interacting.key and table.probes is not None:
+                yield from self._tried(table, Interacting.key)
+            yield from self._descended(replace(self.belief, share=1.0))
+        for key in (Greedy.key, Uniform.key):
+            yield from self._tried(table, key)
+
+    def _next(self) -> Iterator[tuple[Choice, str]]:
+        """Yield what looks best by what is believed, and by draws of it."""
+        quick = Exact.key if len(self.asked.table.cost) <= MANY else ConvexFront.key
+        yield from self._tried(self.belief.table(self.asked.table), quick)
+        for _ in range(2 * self.asked.plan.candidates):
+            if self._walks:
+                yield from self._near()
+            drawn = self.anchors.fit(self.rng)
+            yield from self._tried(drawn.table(self.asked.table), quick)
+            if self._walks:
+                yield from self._descended(drawn)
+
+    @property
+    def _walks(self) -> bool:
+        """Whether neighbours are looked at: size is limited, and they are not many."""
+        limited = any(limit.quantity != "error" for limit in self.budget.limits)
+        return limited and self.asked.table.cost.size <= ENTRIES
+
+    def _near(self) -> Iterator[tuple[Choice, str]]:
+        """Yield the best neighbour of the best trial that was not run yet."""
+        land, groups = self._land(self.belief)
+        here = groups(self._best().choice)
+        for option in neighbours(land, self.belief.part, here, NEAR):
+            choice = land.question.groups.expand(option)
+            if choice.tobytes() not in self.runner.trials:
+                yield choice, "exchange"
+                return
+
+    def _descended(self, belief: Belief) -> Iterator[tuple[Choice, str]]:
+        """Yield where exchanges lead from the best trial under a belief."""
+        land, groups = self._land(belief)
+        here = groups(self._best().choice)
+        option = descend(land, belief.part, here, MOVES)
+        yield from self._fresh([land.question.groups.expand(option)], "exchanges")
+
+    def _land(self, belief: Belief) -> tuple[Landscape, Callable[[Choice], Indices]]:
+        """Return the errors as believed, and what brings a choice into their form."""
+        table = belief.table(self.asked.table)
+        question: Question = ask(table, self.budget)
+        probes = table.probes or Probes.none(table.cost.shape)
+
+        def groups(choice: Choice) -> Indices:
+            option = np.zeros(len(question.groups.cost), dtype=np.int64)
+            option[question.groups.of_row] = choice
+            return option
+
+        return Landscape.of(question, probes), groups
+
+    def _solved(self, table: CostTable, key: str, params: Mapping[str, Any]) -> Choice:
+        return solve(table, self.asked.budget, key, params).choice
+
+    def _tried(self, table: CostTable, key: str) -> Iterator[tuple[Choice, str]]:
+        """Yield what a search finds, if it finds something new."""
+        try:
+            found = self._solved(table, key, {})
+        except AnalysisError:
+            return  # the search that was asked for did find something
+        yield from self._fresh([found], key)
+
+    def _fresh(
+        self, choices: list[Choice], origin: str
+    ) -> Iterator[tuple[Choice, str]]:
+        for choice in choices:
+            if choice.tobytes() not in self.runner.trials:
+                yield choice, origin
+
+    # -- running ---------------------------------------------------------------------
+
+    def _attempt(self, choice: Choice, origin: str) -> Steps:
+        expected = self.anchors.predict(choice, self.belief)
+        trial = yield from self.runner.attempt(choice, expected, origin)
+        self._learn(choice, trial.score.value, alone=False)
+        yield self.runner.came_to(self._rank, self._meets, "")
+
+    def _learn(self, choice: Choice, value: float, *, alone: bool) -> None:
+        self.anchors = self.anchors.with_run(choice, value, alone=alone)
+        self.belief = self.anchors.fit()
+
+    def _measure_rest(self) -> Steps:
+        """Measure what the search leaves as it is: quantized inputs and sites."""
+        table, cost = self.asked.table, self.asked.table.cost
+        # Locked layers without numbers count as nothing in the sum of own errors.
+        unknown = (np.isfinite(cost).sum(1) == 1) & (cost.min(1) == 0)
+        blank = np.where(unknown, cost.argmin(1), 0).astype(np.int16)
+        rest = table.assign(self.asked.base, blank)
+        inputs = (rest.input_of(i) for i in range(len(rest.layers)))
+        kept = (*rest.used(), *rest.sites.values(), *inputs)
+        if all(scheme is None for scheme in kept):
+            return
+        score = yield from self.runner.score(rest, "what stays as it is")
+        value = score.value if math.isfinite(score.value) else 0.0
+        self.anchors = replace(self.anchors, rest=value)
+
+    def _measure_singles(self) -> Steps:
+        """Run alone the layers that most of the best trial's error is expected from."""
+        best = self._best().choice
+        cost = self.belief.table(self.asked.table).cost
+        rows = np.arange(len(best))
+        share = np.where(best > 0, cost[rows, best], 0.0)
+        for run in self.anchors.runs:
+            if run.alone:
+                share[(run.choice == best) & (best > 0)] = 0.0
+        for row in np.argsort(-share, kind="stable")[: self.asked.plan.singles]:
+            if not share[row] > 0:
+                break
+            alone = np.zeros(len(best), dtype=np.int16)
+            alone[row] = best[row]
+            base = self.asked.base
+            plain = Assignment.float(base.layers, base.model_name, base.model_digest)
+            made = self.asked.table.assign(plain, alone)
+            score = yield from self.runner.score(made, f"{self._name(int(row))} alone")
+            self._learn(alone, score.value, alone=True)
+
+    def _name(self, row: int) -> str:
+        table = self.asked.table
+        count = len(table.layers)
+        return table.layers[row].name if row < count else table.sites[row - count]
+
+    # -- the best --------------------------------------------------------------------
+
+    def _best(self) -> Trial:
+        return min(self.runner.trials.values(), key=self._rank)
+
+    def _meets(self, trial: Trial) -> bool:
+        limit = self.budget.limit("error")
+        return limit is None or trial.score.value <= limit.value * (1 + ROUNDING)
+
+    def _rank(self, trial: Trial) -> float:
+        """Return what is to be small: the error, or the size when that is asked for.
+
+        A trial that breaks a limit on the measured error comes after all others.
+        """
+        table, value = self.asked.table, trial.score.value
+        if not self._meets(trial):
+            return 1e300 * (1 + min(value, 1e6))
+        if any(limit.quantity != "error" for limit in self.budget.limits):
+            return value
+        return table.total(table.bits, trial.choice)

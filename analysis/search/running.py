@@ -1,0 +1,73 @@
+"""Running assignments one after the other, and keeping what they came to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING
+
+from analysis.method import Update
+from analysis.search.asked import Asked
+from analysis.search.problem import Choice
+from analysis.search.trial import Refined, Run, Score, Trial, score_of
+
+if TYPE_CHECKING:
+    from quant_core.assignment import Assignment
+
+Steps = Generator[Update | Refined, None, None]
+
+
+class Runner:
+    """Runs assignments, counts them, and keeps what they came to.
+
+    Args:
+        asked: What is searched for.
+        run: Runs the network with an assignment.
+        planned: How many runs are likely.
+
+    Attributes:
+        trials: What was run, by choice.
+        evaluations: How often the network was run over the data.
+    """
+
+    def __init__(self, asked: Asked, run: Run, planned: int) -> None:
+        self.asked, self.planned = asked, planned
+        self.trials: dict[bytes, Trial] = {}
+        self.evaluations = 0
+        self._run = run
+
+    def score(
+        self, assignment: Assignment, note: str
+    ) -> Generator[Update | Refined, None, Score]:
+        """Yield progress and return what running an assignment gave."""
+        score: Score | None = None
+        for update in self._run(assignment):
+            part = update.done / update.total if update.total else 0.0
+            yield Update(
+                self.evaluations + min(part, 1.0),
+                max(self.planned, self.evaluations + 1),
+                f"{note}: {update.note}" if update.note else note,
+                warnings=update.warnings if not self.evaluations else (),
+                samples=update.samples,
+            )
+            score = score_of(update) or score
+        assert score is not None
+        self.evaluations += 1
+        return score
+
+    def attempt(
+        self, choice: Choice, expected: float, origin: str
+    ) -> Generator[Update | Refined, None, Trial]:
+        """Yield progress and return the trial of a whole choice."""
+        assignment = self.asked.table.assign(self.asked.base, choice)
+        score = yield from self.score(assignment, origin)
+        trial = Trial(assignment, choice, expected, score, origin)
+        self.trials[choice.tobytes()] = trial
+        return trial
+
+    def came_to(
+        self, rank: Callable[[Trial], float], meets: Callable[[Trial], bool], goal: str
+    ) -> Refined:
+        """Return what it has come to, the trial of least rank proposed."""
+        trials = tuple(self.trials.values())
+        at = min(range(len(trials)), key=lambda i: rank(trials[i]))
+        return Refined(trials, at, self.evaluations, meets(trials[at]), goal)
