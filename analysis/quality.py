@@ -29,7 +29,7 @@ DESCRIPTIVE = frozenset({"weights", "activations"})
 """Measures whose numbers without a format describe a tensor and rank nothing."""
 LEAST = 3
 """Pairs of numbers below which a rank correlation says nothing."""
-_MORE_IS_BETTER = frozenset({"sqnr", "cosine"})
+MORE_IS_BETTER = frozenset({"sqnr", "cosine"})
 _NOT_JUDGED = frozenset({JUDGE, "error_map"})
 
 
@@ -153,7 +153,7 @@ def _compared(
     keys: Sequence[str | None],
 ) -> dict[str, Any]:
     """Return the fields of `Quality` that compare `value` with `truth`, by format."""
-    sign = -1.0 if quantity in _MORE_IS_BETTER else 1.0
+    sign = -1.0 if quantity in MORE_IS_BETTER else 1.0
     measured = np.concatenate(list(truth.values()))
     numbers = np.concatenate([value[key] for key in truth])
     pairs = int((~np.isnan(measured) & ~np.isnan(numbers)).sum())

@@ -140,11 +140,13 @@ class MainWindow(QMainWindow):
         from app.views.jobs import JobsView
         from app.views.layer_table import LayerTableView
         from app.views.log import LogView
+        from app.views.sensitivity import SensitivityView
         from app.views.trade_off import TradeOffView
 
         context, runner = self.context, self.session.runner
         self.layers = LayerTableView(context, self.settings, self)
         self.heatmap = HeatmapView(context)
+        self.sensitivity = SensitivityView(context)
         self.distribution = DistributionView(context)
         self.channels = ChannelsView(context)
         self.error_map = ErrorMapView(context)
@@ -168,6 +170,7 @@ class MainWindow(QMainWindow):
             (
                 Panel("layers", "Layers", self.layers, Place("left")),
                 Panel("heatmap", "Heatmap", self.heatmap, Place("centre"), below),
+                Panel("sensitivity", "Sensitivity", self.sensitivity, Place("centre")),
                 Panel("distribution", "Distribution", self.distribution, below, hidden),
                 Panel("channels", "Channels", self.channels, below, hidden),
                 Panel(
@@ -255,7 +258,8 @@ class MainWindow(QMainWindow):
         self.start.openRequested.connect(self.commander.open)
         self.layers.openRequested.connect(self.commander.do_open)
         plots = (self.distribution, self.channels, self.error_map, self.trade_off)
-        for panel in (self.heatmap, *plots, self.compare, self.findings):
+        tables = (self.compare, self.findings)
+        for panel in (self.heatmap, self.sensitivity, *plots, *tables):
             panel.actionRequested.connect(self.commander.run)
         self.findings.showRequested.connect(self.show_panel)
 

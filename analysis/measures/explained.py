@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.data.batch import Batch
@@ -14,6 +17,7 @@ from analysis.tasks.kl import Kl
 from analysis.tasks.outputs import attended
 
 TARGETS = ("auto", "predicted", "label", "norm")
+_WHITE = str.maketrans({" ": "␣", "\n": "↵", "\t": "⇥"})
 _IGNORED = -100  # label of positions without a target
 
 
@@ -128,6 +132,42 @@ class RootedBatch:
             for x in given
             if not x.is_floating_point()
         )
+
+
+def token_texts(batch: Batch, index: Tensor, tokenizer: Any) -> NDArray[np.str_]:
+    """Return the text of every token, "" where the attention mask hides it.
+
+    Args:
+        batch: What the network is called with.
+        index: `[N, T]` tokens.
+        tokenizer: `tokenizers.Tokenizer`; None gives the numbers of the tokens.
+
+    Returns:
+        `[N, T]`.
+    """
+    mask = batch.kwargs.get("attention_mask")
+    if mask is None or mask.shape != index.shape:
+        mask = torch.ones_like(index)
+    texts = {
+        token: _token_text(token, tokenizer) for token in torch.unique(index).tolist()
+    }
+    rows = zip(index.tolist(), mask.tolist(), strict=True)
+    return np.array(
+        [
+            [texts[t] if seen else "" for t, seen in zip(*row, strict=True)]
+            for row in rows
+        ],
+        dtype=np.str_,
+    )
+
+
+def _token_text(token: int, tokenizer: Any) -> str:
+    if tokenizer is None:
+        return str(token)
+    # Decoded, for a byte-level vocabulary spells spaces and accents in its own way.
+    text = str(tokenizer.decode([token], skip_special_tokens=False))
+    told = text.strip() or text.translate(_WHITE)
+    return told or str(tokenizer.id_to_token(token) or token)
 
 
 def input_map(relevance: Tensor, looked_up: bool) -> Tensor:

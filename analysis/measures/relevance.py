@@ -22,6 +22,7 @@ from analysis.measures.explained import (
     input_map,
     resolved,
     start_of,
+    token_texts,
 )
 from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
 from analysis.measures.lrp_qvit import allocation_rows
@@ -134,7 +135,8 @@ class Relevance:
 
         Yields:
             Rows by quantity; the arrays of `RelevanceScores`, and `relevance/input`
-            with the relevance of the input of the first samples.
+            with the relevance of the input of the first samples; of text also
+            `relevance/tokens`, as texts where the model has a tokenizer.
 
         Raises:
             AnalysisError: the target does not fit the task, or no sample is finite.
@@ -166,6 +168,7 @@ class _Run:
         self.axes: dict[str, SampleAxis] = {}
         self.scores = RelevanceScores()
         self.maps: list[NDArray[np.float32]] = []
+        self.tokens: list[NDArray[np.str_]] = []
         self.used: set[str] = set()
         self.dropped, self.dropped_at = 0, ""
 
@@ -204,6 +207,8 @@ class _Run:
         self.scores = RelevanceScores.from_arrays(arrays)
         if "relevance/input" in arrays:
             self.maps = list(np.asarray(arrays["relevance/input"], np.float32)[:, None])
+        if "relevance/tokens" in arrays:
+            self.tokens = list(arrays["relevance/tokens"][:, None])
         return int(arrays["relevance/seen"].item())
 
     def _batching(self) -> tuple[int, bool]:
@@ -289,6 +294,10 @@ class _Run:
             ):
                 if rooted.is_input(index):
                     shown = input_map(relevance, looked_up=True)
+                    if index.dim() == 2:
+                        tokenizer = self.context.model.tokenizer
+                        texts = token_texts(rooted.batch, index, tokenizer)
+                        self.tokens.append(texts[:room])
                     break
         if shown is not None:
             self.maps.append(shown[:room].float().cpu().numpy())
@@ -314,6 +323,8 @@ class _Run:
         arrays["relevance/seen"] = np.array([seen])
         if self.maps and len({x.shape[1:] for x in self.maps}) == 1:
             arrays["relevance/input"] = np.concatenate(self.maps)
+        if self.tokens and len({x.shape[1:] for x in self.tokens}) == 1:
+            arrays["relevance/tokens"] = np.concatenate(self.tokens)
         return arrays
 
     def _warnings(self) -> tuple[str, ...]:

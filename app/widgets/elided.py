@@ -34,7 +34,8 @@ class Elided(QLabel):
 
     def _shorten(self) -> None:
         side = Qt.TextElideMode.ElideRight
-        shown = self.fontMetrics().elidedText(self._full, side, max(self.width(), 0))
+        room = max(self.contentsRect().width(), 0)
+        shown = self.fontMetrics().elidedText(self._full, side, room)
         self.setText(shown)
         self.setToolTip(self._full if shown != self._full else "")
         self.setAccessibleName(self._full)

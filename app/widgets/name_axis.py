@@ -99,11 +99,15 @@ class NameAxis(PlotAxis):
 
 
 def _lines(name: str) -> list[str]:
-    """Return a scheme key in at most `LINES` short lines.
+    """Return a scheme key, or words, in at most `LINES` short lines.
 
     >>> _lines("fp8_e4m3/group(64)"), _lines("int4/channel/percentile(99.9)")
     (['fp8', 'e4m3', 'g64'], ['int4', 'channel', 'p99.9'])
+    >>> _lines("Largest Hessian eigenvalue")
+    ['Largest', 'Hessian', 'eigenvalue']
     """
+    if " " in name:
+        return name.split(" ", LINES - 1)
     short = _GROUP.sub(r"g\1", _PERCENTILE.sub(r"p\1", name))
     parts = short.replace("_", "/").split("/")
     head, tail = parts[: LINES - 1], parts[LINES - 1 :]

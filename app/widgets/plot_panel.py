@@ -135,6 +135,10 @@ class PlotPanel(QWidget):
 
     # -- for subclasses ------------------------------------------------------------
 
+    def add_below(self, controls: QWidget) -> None:
+        """Put a second line of controls under the first."""
+        self._outside.insertWidget(1, controls)
+
     def refresh(self, stale: set[str]) -> None:
         """Redraw the parts named in `stale`; "all" means everything."""
         raise NotImplementedError

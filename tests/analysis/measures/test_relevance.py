@@ -10,10 +10,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from analysis.data.batch import Data
+from analysis.data.batch import Batch, Data
 from analysis.errors import AnalysisError
 from analysis.measures import relevance
 from analysis.measures.context import MeasureContext
+from analysis.measures.explained import token_texts
 from analysis.measures.relevance import Relevance
 from analysis.measures.relevance_scores import QUANTITIES, RelevanceScores
 from analysis.method import Row, Update
@@ -125,10 +126,38 @@ def test_a_run_that_is_resumed_ends_as_if_never_interrupted(
         np.testing.assert_array_equal(rest[-1].arrays[name], array)
 
 
+class Spelling:
+    """Spells tokens as a byte-level vocabulary does: decoded, the space is gone."""
+
+    names = ("[PAD]", "Ġthe", "Ċ")
+
+    def decode(self, tokens: list[int], skip_special_tokens: bool) -> str:
+        assert not skip_special_tokens
+        return ("[PAD]", " the", "\n")[tokens[0]]
+
+    def id_to_token(self, token: int) -> str:
+        return self.names[token]
+
+
+def test_tokens_are_told_as_text_and_padding_is_not() -> None:
+    index = torch.tensor([[1, 2, 1], [1, 0, 0]])
+    batch = Batch((), {"input_ids": index, "attention_mask": (index > 0).long()}, 2)
+    told = token_texts(batch, index, Spelling())
+    assert told.tolist() == [["the", "↵", "the"], ["the", "", ""]]
+    assert token_texts(batch, index, None).tolist()[0] == ["1", "2", "1"]
+
+
 def test_tokens_get_the_relevance_of_their_embeddings() -> None:
     ctx = context("gpt2")
     last = last_of(Relevance(rules="chefer"), ctx)
     assert last.arrays["relevance/input"].shape == (16, 10)
+    tokens = last.arrays["relevance/tokens"]
+    assert ctx.data is not None
+    given = next(ctx.data.batches(16)).kwargs
+    seen = given["attention_mask"].numpy().astype(bool)
+    assert not seen.all()
+    wanted = np.where(seen, given["input_ids"].numpy().astype(str), "")
+    np.testing.assert_array_equal(tokens, wanted)
     rows = by_key(last.rows)
     words = rows["transformer.wpe", "share"].value
     # All arrives at words and positions, but for what outputs without any product of

@@ -1,0 +1,304 @@
+"""Numbers of the same rows in several units: a plot of bars for each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyqtgraph as pg
+from numpy.typing import NDArray
+from PySide6.QtCore import QPointF, Qt, Signal, Slot
+from PySide6.QtGui import QPen, QResizeEvent
+from PySide6.QtWidgets import QGridLayout, QWidget
+
+from app.theme import theme
+from app.widgets.elided import Elided
+from app.widgets.name_axis import NameAxis
+from app.widgets.plot import LogScale, Plot
+
+Floats = NDArray[np.float64]
+
+NAME_SHARE = 0.3
+"""Most of the width that row names may take."""
+DENSE = 3.0
+"""Pixels below which rows share a bar, which then shows the largest of them."""
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BarColumn:
+    """The bars of one plot.
+
+    Attributes:
+        title: What they show.
+        unit: Of the values; "" for pure numbers.
+        values: `[rows]`, NaN for no bar.
+        low: `[rows]` lower ends of the error bars, NaN for none.
+        high: `[rows]` upper ends.
+        mark: Value of a line across all rows; NaN for none.
+        is_log: Whether the axis is logarithmic.
+        limits: Smallest and largest value there may be; None for those there are.
+    """
+
+    title: str
+    unit: str
+    values: Floats
+    low: Floats
+    high: Floats
+    mark: float = math.nan
+    is_log: bool = False
+    limits: tuple[float, float] | None = None
+    scale: LogScale | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Choose the scale."""
+        scale = LogScale.of(self.values) if self.is_log else None
+        object.__setattr__(self, "scale", scale)
+
+    def to_view(self, values: Floats) -> Floats:
+        """Return coordinates of values."""
+        return values if self.scale is None else self.scale.to_view(values)
+
+    @property
+    def base(self) -> float:
+        """Coordinate at which bars begin."""
+        if math.isfinite(self.mark):
+            return float(self.to_view(np.array(self.mark)))
+        return 0.0 if self.scale is None else self.scale.floor
+
+    def span(self) -> list[float]:
+        """Return the coordinates between which everything lies."""
+        every = np.concatenate([self.values, self.low, self.high, self.limits or ()])
+        known = self.to_view(every[np.isfinite(every)])
+        low = min(self.base, float(known.min(initial=self.base)))
+        high = max(self.base, float(known.max(initial=self.base)))
+        room = 0.06 * (high - low) or 1.0
+        return [low - room * (low < self.base), high + room]
+
+
+class _Bars(Plot):
+    """One plot of horizontal bars; draws the rows in view only."""
+
+    def __init__(self, axis: NameAxis) -> None:
+        """Make an empty plot beside an axis of names."""
+        super().__init__("Bars", axes={"left": axis})
+        self._column: BarColumn | None = None
+        self._chosen = _NONE
+        self._rows = pg.BarGraphItem(x0=[], x1=[], y=[], height=1.0)
+        self._marked = pg.BarGraphItem(x0=[], x1=[], y=[], height=1.0)
+        self._errors = pg.ErrorBarItem()
+        self._line = pg.InfiniteLine(angle=90, movable=False)
+        items = (self._rows, self._marked, self._errors, self._line)
+        for depth, item in enumerate(items):
+            item.setZValue(1 + depth)
+            self.addItem(item, ignoreBounds=True)
+        self.box.invertY(True)
+        self.box.sigYRangeChanged.connect(self._draw)
+        self.box.sigResized.connect(self._draw)
+        self.apply_theme()
+
+    def apply_theme(self) -> None:
+        """Take the colours of the theme."""
+        super().apply_theme()
+        self._rows.setOpts(pen=pg.mkPen(None), brush=theme().brush("float_data"))
+        self._marked.setOpts(pen=pg.mkPen(None), brush=theme().brush("accent"))
+        self._errors.setOpts(pen=theme().pen("text"))
+        self._line.setPen(theme().pen("quantized", style=Qt.PenStyle.DashLine))
+        # A line at the height of the mouse says which row it is; none is needed across.
+        self.cross_hair[0].setPen(QPen(Qt.PenStyle.NoPen))
+
+    def set_column(self, column: BarColumn) -> None:
+        """Show other values; the rows in view stay."""
+        self._column = column
+        self.setAccessibleName(f"{column.title} by row")
+        unit = f"[{column.unit}]" if column.unit else ""
+        self.set_axis("bottom", unit, "", column.scale)
+        self.axis("bottom").showLabel(bool(unit))
+        self._line.setVisible(math.isfinite(column.mark))
+        if math.isfinite(column.mark):
+            self._line.setValue(float(column.to_view(np.array(column.mark))))
+        self.box.setXRange(*column.span(), padding=0)
+        self._draw()
+
+    def set_chosen(self, rows: NDArray[np.int64]) -> None:
+        """Mark rows, sorted."""
+        self._chosen = rows
+        self._draw()
+
+    def group(self) -> int:
+        """Return how many rows share a bar."""
+        low, high = self.box.viewRange()[1]
+        room = max(self.box.height(), 1.0) / max(high - low, 1e-9)
+        return max(1, math.ceil(DENSE / room))
+
+    def row_at(self, y: float) -> int:
+        """Return the row at a height; of rows that share a bar, the longest."""
+        column, at = self._column, math.floor(y)
+        if column is None or not 0 <= at < len(column.values):
+            return -1
+        size = self.group()
+        first = at // size * size
+        part = column.values[first : first + size]
+        if size == 1 or np.isnan(part).all():
+            return at
+        return first + int(np.nanargmax(part))
+
+    @Slot()
+    def _draw(self, *_: object) -> None:
+        column = self._column
+        if column is None:
+            return
+        low, high = self.box.viewRange()[1]
+        count, size = len(column.values), self.group()
+        first = min(max(math.floor(low / size) * size, 0), count)
+        last = max(first, min(math.ceil(high) + 1, count))
+        starts = np.arange(first, last, size)
+        filled = np.where(np.isnan(column.values), -np.inf, column.values)[first:last]
+        longest = np.zeros(0)
+        if len(starts):
+            longest = np.maximum.reduceat(filled, starts - first)
+        known = ~np.isneginf(longest)
+        at, ends = starts[known], column.to_view(longest[known])
+        places = at + size / 2
+        chosen = np.isin(at // size, self._chosen // size)
+        height = size * (0.7 if size == 1 else 1.0)
+        for item, which in ((self._rows, ~chosen), (self._marked, chosen)):
+            n = int(which.sum())
+            item.setOpts(
+                x0=np.full(n, column.base),
+                x1=ends[which],
+                y=places[which],
+                height=height,
+            )
+        self._draw_errors(column, at if size == 1 else _NONE)
+
+    def _draw_errors(self, column: BarColumn, rows: NDArray[np.int64]) -> None:
+        rows = rows[np.isfinite(column.low[rows]) & np.isfinite(column.high[rows])]
+        self._errors.setVisible(bool(len(rows)))
+        if len(rows):
+            x = column.to_view(column.values[rows])
+            left = x - column.to_view(column.low[rows])
+            right = column.to_view(column.high[rows]) - x
+            self._errors.setData(x=x, y=rows + 0.5, left=left, right=right, beam=0.3)
+
+
+class BarColumns(QWidget):
+    """Plots of bars that share their rows.
+
+    Signals:
+        hovered: Row under the mouse, -1 when it left.
+        clicked: Row and keyboard modifiers.
+        fitRequested: The person asked for all rows.
+    """
+
+    hovered = Signal(object)
+    clicked = Signal(object, object)
+    fitRequested = Signal()
+
+    def __init__(self, most: int, parent: QWidget | None = None) -> None:
+        """Make room for `most` columns."""
+        super().__init__(parent)
+        self._axes = [NameAxis("left") for _ in range(most)]
+        self.plots = [_Bars(axis) for axis in self._axes]
+        self._titles = [Elided() for _ in range(most)]
+        self._count = 0
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(theme().em(0.5))
+        grid.setVerticalSpacing(0)
+        for number, (title, plot) in enumerate(
+            zip(self._titles, self.plots, strict=True)
+        ):
+            grid.addWidget(title, 0, number)
+            grid.addWidget(plot, 1, number)
+            grid.setColumnStretch(number, 1)
+            plot.hovered.connect(self._on_hover)
+            plot.clicked.connect(self._on_click)
+            plot.fitRequested.connect(self.fitRequested)
+            plot.box.setMouseEnabled(x=False, y=True)
+            plot.setMinimumWidth(theme().em(8))
+            # Whether or not there is a unit below: rows are to be at equal heights.
+            plot.axis("bottom").setHeight(theme().line(2.8))
+            if number:
+                plot.hideAxis("left")
+                plot.box.setYLink(self.plots[0].box)
+
+    def set_rows(
+        self, names: Sequence[str], columns: Sequence[BarColumn], title: str
+    ) -> None:
+        """Show rows and their columns; `title` is that of the axis of names."""
+        changed = len(names) != self._count
+        self._count = len(names)
+        axis = self._axes[0]
+        axis.set_names(names)
+        axis.set_title(title)
+        for number, plot in enumerate(self.plots):
+            is_used = number < len(columns)
+            plot.setVisible(is_used)
+            self._titles[number].setVisible(is_used)
+            if is_used:
+                plot.set_column(columns[number])
+                self._titles[number].set_full(columns[number].title)
+        self._fit_names()
+        count = max(self._count, 1)
+        self.plots[0].box.setLimits(
+            yMin=0, yMax=count, minYRange=min(count, 4), maxYRange=count
+        )
+        if changed:
+            self.fit()
+
+    def set_chosen(self, rows: NDArray[np.int64]) -> None:
+        """Mark rows."""
+        for plot in self.plots:
+            plot.set_chosen(rows)
+
+    def reveal(self, row: int) -> None:
+        """Scroll so that a row is in view."""
+        low, high = self.plots[0].box.viewRange()[1]
+        if not low <= row <= high - 1 and row >= 0:
+            span = min(high - low, self._count)
+            start = min(max(row + 0.5 - span / 2, 0.0), self._count - span)
+            self.plots[0].box.setYRange(start, start + span, padding=0)
+
+    @Slot()
+    def fit(self) -> None:
+        """Show all rows."""
+        self.plots[0].box.setYRange(0, max(self._count, 1), padding=0)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Give the names their share of the new width."""
+        super().resizeEvent(event)
+        self._fit_names()
+
+    def _fit_names(self) -> None:
+        # The first plot has the names beside its bars, which are to be as wide as the
+        # others.
+        shown = max(1, sum(not plot.isHidden() for plot in self.plots))
+        self._axes[0].fit_room(self.width() * NAME_SHARE)
+        names = self._axes[0].width()
+        room = max((self.width() - names) / shown, 1.0)
+        self._titles[0].setContentsMargins(math.ceil(names), 0, 0, 0)
+        grid = self.layout()
+        assert isinstance(grid, QGridLayout)
+        for number in range(len(self.plots)):
+            wide = room + names if number == 0 else room
+            used = not self.plots[number].isHidden()
+            grid.setColumnStretch(number, round(wide) if used else 0)
+
+    @Slot(object)
+    def _on_hover(self, point: QPointF | None) -> None:
+        plot = self.sender()
+        row = -1
+        if point is not None and isinstance(plot, _Bars):
+            row = plot.row_at(point.y())
+        self.hovered.emit(row)
+
+    @Slot(object, object)
+    def _on_click(self, point: QPointF, modifiers: object) -> None:
+        plot = self.sender()
+        if isinstance(plot, _Bars):
+            row = plot.row_at(point.y())
+            if row >= 0:
+                self.clicked.emit(row, modifiers)
