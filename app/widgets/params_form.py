@@ -18,6 +18,7 @@ from analysis.method import ParamInfo, check_value
 from app.help_topics import explain_control
 from app.widgets.explain import wrapped
 from app.widgets.tick_box import TickBox
+from app.widgets.tick_list import TickList
 
 LARGEST = 2**31 - 1
 
@@ -54,6 +55,8 @@ class ParamsForm(QWidget):
             entry = explain_parameter(info.name, method.key)
             title = info.name if entry is None else entry.term
             field.setAccessibleName(title)
+            if isinstance(field, TickList):
+                field.set_title(title)
             field.setToolTip(wrapped(info.doc))
             explain_control(field, info.name, method.key)
             layout.addRow(title, field)
@@ -63,6 +66,8 @@ class ParamsForm(QWidget):
     def _listen(self, field: QWidget) -> None:
         if isinstance(field, QComboBox):
             field.currentTextChanged.connect(self._on_edit)
+        elif isinstance(field, TickList):
+            field.changed.connect(self._on_edit)
         elif isinstance(field, TickBox):
             field.toggled.connect(self._on_edit)
         elif isinstance(field, QSpinBox):
@@ -100,14 +105,16 @@ class ParamsForm(QWidget):
 
 def _fits(info: ParamInfo, value: object) -> bool:
     """Return whether a value, perhaps from old settings, is one of the parameter."""
-    if info.choices is not None:
+    if info.choices is not None and not isinstance(info.default, list):
         return value in info.choices
     return type(value) is type(info.default)
 
 
 def _field(info: ParamInfo, value: Any) -> QWidget:
     field: QWidget
-    if info.choices is not None:
+    if info.choices is not None and isinstance(info.default, list):
+        field = TickList(info.choices)
+    elif info.choices is not None:
         field = QComboBox()
         field.addItems([str(choice) for choice in info.choices])
     elif isinstance(info.default, bool):
@@ -135,6 +142,8 @@ def _field(info: ParamInfo, value: Any) -> QWidget:
 def _show(field: QWidget, value: Any) -> None:
     if isinstance(field, QComboBox):
         field.setCurrentText(str(value))
+    elif isinstance(field, TickList):
+        field.choose(value)
     elif isinstance(field, TickBox):
         field.setChecked(value)
     elif isinstance(field, QSpinBox):
@@ -152,6 +161,8 @@ def _text(value: object) -> str:
 def _value(info: ParamInfo, field: QWidget) -> Any:
     if isinstance(field, QComboBox):
         return field.currentText()
+    if isinstance(field, TickList):
+        return field.chosen()
     if isinstance(field, TickBox):
         return field.isChecked()
     if isinstance(field, QSpinBox):

@@ -108,6 +108,31 @@ def test_parameters_of_measures_that_do_not_run_stay_behind(form):
     assert form.request().job.params == {}
 
 
+def test_a_parameter_of_several_choices_is_a_list(form, qtbot, settings):
+    row = row_of(form, "measured_error")
+    row.box.setChecked(True)
+    assert form.request().params == {}
+    scopes = row.form._fields["scopes"]
+    assert scopes.chosen() == ["alone"]
+    (cumulative,) = (box for box in scopes.boxes if box.text() == "cumulative")
+    assert cumulative.accessibleName().endswith(": cumulative")
+    cumulative.setChecked(True)
+    params = form.request().params["measured_error"]
+    assert set(params["scopes"]) == {"alone", "cumulative"}
+    assert measures()["measured_error"](**params).scopes == params["scopes"]
+    form.accept()
+    again = AnalyseDialog(settings)
+    qtbot.addWidget(again)
+    assert again.request().params["measured_error"] == params
+
+
+def test_the_defaults_of_the_form_are_those_of_the_measures(form):
+    for row in form._measures.rows:
+        assert row.form.values() == {}, row.measure.key
+        row._restore.click()
+        assert row.form.values() == {}
+
+
 def test_a_parameter_out_of_range_is_named(form):
     row = row_of(form, "fisher")
     row.box.setChecked(True)
