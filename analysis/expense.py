@@ -134,8 +134,16 @@ def _relevance(values: Mapping[str, Any], _work: Workload) -> Expense:
     return Expense(1 + 1.5 * BACKWARD + again)
 
 
-def _measured(_values: Mapping[str, Any], work: Workload) -> Expense:
-    return Expense(1.0 + BEHIND * work.layers * (work.formats + work.inputs))
+def _tool_scores(_values: Mapping[str, Any], _work: Workload) -> Expense:
+    return Expense(3.0)
+
+
+def _measured(values: Mapping[str, Any], work: Workload) -> Expense:
+    inside = sum(scope in values["scopes"] for scope in ("local", "accumulated"))
+    steps = (
+        work.layers * (work.formats + work.inputs) * (len(values["scopes"]) - inside)
+    )
+    return Expense(1.0 + BEHIND * steps + inside * work.formats)
 
 
 _LAWS: Mapping[str, Callable[[Mapping[str, Any], Workload], Expense]] = {
@@ -147,6 +155,7 @@ _LAWS: Mapping[str, Callable[[Mapping[str, Any], Workload], Expense]] = {
     "hessian_spectrum": _spectrum,
     "fisher": _fisher,
     "relevance": _relevance,
+    "tool_scores": _tool_scores,
     "measured_error": _measured,
     "error_map": _none,
 }

@@ -17,6 +17,7 @@ NAMES = (
     "hessian_spectrum",
     "fisher",
     "relevance",
+    "tool_scores",
     "measured_error",
     "error_map",
 )
@@ -34,6 +35,7 @@ def measures() -> dict[str, type[Measure]]:
     from analysis.measures.measured_error import MeasuredError
     from analysis.measures.predicted_error import PredictedError
     from analysis.measures.relevance import Relevance
+    from analysis.measures.tool_scores import ToolScores
     from analysis.measures.weights import Weights
 
     classes: tuple[type[Measure], ...] = (
@@ -45,6 +47,7 @@ def measures() -> dict[str, type[Measure]]:
         HessianSpectrum,
         Fisher,
         Relevance,
+        ToolScores,
         MeasuredError,
         ErrorMap,
     )

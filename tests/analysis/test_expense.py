@@ -68,6 +68,9 @@ def test_own_limits_and_choices_count():
     assert passes("fisher", labels="data") == passes("fisher", draws=1)
     assert passes("hessian", operator="hessian") > passes("hessian")
     assert passes("relevance", gradient=True) > passes("relevance")
+    alone = passes("measured_error")
+    assert passes("measured_error", scopes=["alone", "cumulative"]) > 1.9 * alone
+    assert passes("measured_error", scopes=["alone", "local"]) < 1.1 * alone
     early = expense("fisher", {"precision": 0.05}, WORK)
     assert early is not None
     assert early.is_limit
