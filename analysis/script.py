@@ -141,6 +141,8 @@ def search_script(
     params: Mapping[str, Any] | None = None,
     objective: str = MEASURE,
     inputs: bool = False,
+    rules: Sequence[str] = (),
+    costs: Mapping[str, str] | None = None,
 ) -> Script:
     """Return how to repeat a search; the result becomes the current assignment.
 
@@ -152,11 +154,15 @@ def search_script(
         params: Its parameters.
         objective: What is minimised.
         inputs: Whether the formats of input activations are chosen as well.
+        rules: Floors, ceilings and fixed formats.
+        costs: Files of cost tables by the names that the budget uses.
     """
     asked = [f"project, {budget!r}", f"method={method!r}"]
     asked += [f"params={_plain(params)!r}"] if params else []
     asked += [f"objective={objective!r}"] if objective != MEASURE else []
     asked += ["inputs=True"] if inputs else []
+    asked += [f"rules={list(rules)!r}"] if rules else []
+    asked += [f"costs={dict(costs)!r}"] if costs else []
     lines = [
         "from analysis import Project, find_assignment",
         "",
@@ -171,6 +177,11 @@ def search_script(
     words += ["--target", target, *_param_options({method: params or {}})]
     words += ["--objective", objective] if objective != MEASURE else []
     words += ["--inputs"] if inputs else []
+    for rule in rules:
+        kind, _, text = rule.partition(" ")
+        words += [f"--{kind.replace('_', '-')}", text]
+    for name, path in (costs or {}).items():
+        words += ["--cost-table", f"{name}={path}"]
     return Script(_joined(lines), _shell(words))
 
 

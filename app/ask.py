@@ -146,6 +146,7 @@ class Asker:
         target: str,
         locked: int,
         objectives: Sequence[str],
+        formats: Sequence[str],
     ) -> SearchRequest | None:
         """Return what to search for."""
         dialog = SearchDialog(
@@ -153,6 +154,7 @@ class Asker:
             target,
             locked,
             objectives,
+            formats,
             self._scripts.of_search,
             self._window,
         )

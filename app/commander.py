@@ -299,7 +299,10 @@ class Commander(QObject):
         if project is None:
             return
         locked = int(project.assignment.locked.sum())
-        request = self.ask.search(project.target, locked, objectives_of(project))
+        formats = self._window.layers.model.layers.formats
+        request = self.ask.search(
+            project.target, locked, objectives_of(project), formats
+        )
         if request is not None:
             self._session.search(request)
 

@@ -92,6 +92,8 @@ class Scripts:
             params=request.params,
             objective=request.objective,
             inputs=request.inputs,
+            rules=request.rules,
+            costs=request.tables,
         )
 
     def of_run(self, run: int) -> Script | None:

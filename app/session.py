@@ -32,7 +32,6 @@ from analysis.messages import (
 from analysis.model import ModelInfo
 from analysis.project import Project
 from analysis.report import write_report
-from analysis.search.objective import Objective
 from analysis.search.of_project import signed, table_for
 from analysis.search.problem import CostTable
 from analysis.search.setup import Setup
@@ -368,7 +367,7 @@ class Session(QObject):
             return
         with self._telling():
             project.target = request.target
-            setup = Setup(Objective.parse(request.objective), request.inputs)
+            setup = request.setup()
             table = table_for(project, setup, request.method)
             self._search = request, setup, table
             job = Search(request.method, table, request.budget, request.params)

@@ -23,8 +23,11 @@ from analysis.described import describe
 from analysis.script import Script
 from analysis.search import SEARCHES, method_of
 from analysis.search.budget import Budget
+from analysis.search.cost_file import read_costs
 from analysis.search.objective import Objective
 from analysis.search.problem import MEASURE
+from analysis.search.rules import Rule
+from analysis.search.setup import Setup
 from app.help_topics import explain_control
 from app.settings import Settings
 from app.theme import theme
@@ -32,6 +35,7 @@ from app.widgets.explain import wrapped
 from app.widgets.format import count
 from app.widgets.params_form import ParamsForm
 from app.widgets.script_button import ScriptButton
+from app.widgets.search_terms import SearchTerms
 from app.widgets.tick_box import TickBox
 from quant_core.errors import QuantError
 from quant_core.targets import TARGETS
@@ -61,6 +65,8 @@ class SearchRequest:
         params: Its parameters, where they differ from the defaults.
         objective: What is minimised.
         inputs: Whether the formats of input activations are chosen as well.
+        rules: Floors, ceilings and fixed formats, as `Rule.read` takes them.
+        tables: Files of cost tables by the names that the budget uses.
     """
 
     budget: str
@@ -69,6 +75,21 @@ class SearchRequest:
     params: Mapping[str, Any] = field(default_factory=dict)
     objective: str = MEASURE
     inputs: bool = False
+    rules: tuple[str, ...] = ()
+    tables: Mapping[str, str] = field(default_factory=dict)
+
+    def setup(self) -> Setup:
+        """Return objective, rules and tables, read and checked.
+
+        Raises:
+            QuantError: one of them cannot be read.
+        """
+        return Setup(
+            Objective.parse(self.objective),
+            self.inputs,
+            tuple(Rule.read(rule) for rule in self.rules),
+            {name: read_costs(path) for name, path in self.tables.items()},
+        )
 
 
 class SearchDialog(QDialog):
@@ -79,6 +100,7 @@ class SearchDialog(QDialog):
         target: The present deployment target.
         locked: How many layers are locked; they keep their formats.
         objectives: What can be minimised; more can be typed.
+        formats: Keys of the formats that were analysed.
         script: Returns the script of a request, for *Copy as script*; None to offer
             none.
         parent: Owner.
@@ -90,6 +112,7 @@ class SearchDialog(QDialog):
         target: str,
         locked: int = 0,
         objectives: Sequence[str] = (MEASURE,),
+        formats: Sequence[str] = (),
         script: Callable[[SearchRequest], Script | None] | None = None,
         parent: QWidget | None = None,
     ) -> None:
@@ -103,6 +126,8 @@ class SearchDialog(QDialog):
         self._inputs.setToolTip(
             wrapped("Worth it where bit operations or a cost table are limited.")
         )
+        self._terms = SearchTerms(("float", *formats))
+        self._terms.changed.connect(self._on_terms)
         self._target = QComboBox()
         for name, known in TARGETS.items():
             self._target.addItem(known.title, name)
@@ -163,6 +188,7 @@ class SearchDialog(QDialog):
         layout.addLayout(form)
         layout.addWidget(self._about)
         layout.addLayout(self._own)
+        layout.addWidget(self._terms)
         layout.addWidget(self._note)
         layout.addWidget(buttons)
 
@@ -175,14 +201,16 @@ class SearchDialog(QDialog):
             self._params.values(),
             self._objective.currentText().strip(),
             self._inputs.isChecked(),
+            self._terms.rules(),
+            self._terms.tables(),
         )
 
     def mistake(self) -> str:
         """Return what cannot be read or is out of range; "" when all is well."""
         request = self.request()
         try:
-            Budget.parse(request.budget)
-            Objective.parse(request.objective)
+            Budget.parse(request.budget, request.tables)
+            request.setup()
             method_of(request.method)(**request.params)
         except QuantError as error:
             return str(error)
@@ -206,11 +234,15 @@ class SearchDialog(QDialog):
         old.hide()  # it is deleted only when the event loop runs
         old.deleteLater()
         self._own.addWidget(self._params)
-        # New controls come last in the tab order; the buttons belong behind them.
+        self._on_terms()
+
+    @Slot()
+    def _on_terms(self) -> None:
+        """Let Tab go down the form: new controls come last of themselves."""
         last = [self._method, *self._params.findChildren(QWidget)][-1]
-        for button in self._buttons.buttons():
-            self.setTabOrder(last, button)
-            last = button
+        for control in (*self._terms.controls(), *self._buttons.buttons()):
+            self.setTabOrder(last, control)
+            last = control
         self._check()
 
     def _kept(self) -> dict[str, dict[str, Any]]:

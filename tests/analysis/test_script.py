@@ -151,8 +151,9 @@ def test_a_search_is_repeated(way: Way, path: Path) -> None:
     [
         {"method": "front", "objective": "predicted_error,weights.sqnr*0.1"},
         {"inputs": True},
+        {"rules": ["at_least first=6", "at_most last=16", "fix kind:linear=int3"]},
     ],
-    ids=["objective", "inputs"],
+    ids=["objective", "inputs", "rules"],
 )
 def test_a_search_with_choices_is_repeated(
     way: Way, options: dict[str, Any], path: Path
@@ -160,6 +161,28 @@ def test_a_search_with_choices_is_repeated(
     with Project.open(path) as project:
         expected = search(project, "bits<=5", **options)
     way(search_script(str(path), "bits<=5", **options))
+    with Project.open(path) as project:
+        assert project.assignment.digest == expected.digest
+
+
+@pytest.mark.parametrize("way", [by_python, by_command])
+def test_a_search_with_a_cost_table_is_repeated(
+    way: Way, path: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "time of day.csv"
+    with Project.open(path) as project:
+        keys = ("float", *(scheme.key for scheme in SCHEMES))
+        rows = [
+            f"{layer.name},{key},{1 + i % 3 + 4 * (key == 'float')}"
+            for i, layer in enumerate(project.info.layers)
+            for key in keys
+        ]
+        table.write_text("\n".join(["layer,format,cost", *rows]), encoding="utf-8")
+        limits = f"bits<=20,latency<={2 * len(project.info.layers)}"
+        costs = {"latency": str(table)}
+        expected = search(project, limits, costs=costs)
+        assert expected.digest != search(project, "bits<=20").digest
+    way(search_script(str(path), limits, costs=costs))
     with Project.open(path) as project:
         assert project.assignment.digest == expected.digest
 

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtWidgets import QComboBox, QDialogButtonBox, QLineEdit, QSpinBox
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QComboBox,
+    QDialogButtonBox,
+    QLineEdit,
+    QPushButton,
+    QSpinBox,
+    QToolButton,
+)
 
 from analysis.described import describe
 from analysis.search import SEARCHES
+from analysis.search.rules import Rule
 from app.dialogs.search import SearchDialog, SearchRequest
 from app.settings import Settings
 from app.widgets.params_form import ParamsForm
@@ -100,3 +109,37 @@ def test_old_settings_that_no_longer_fit_give_the_default(qtbot):
     form = ParamsForm(describe(annealing), {"seed": "seven", "sweep": 3, "moves": 5})
     qtbot.addWidget(form)
     assert form.values() == {"moves": 5}
+
+
+def test_rules_and_tables_are_asked_for_and_checked(qtbot, settings, tmp_path):
+    form = SearchDialog(settings, "any", formats=("int2", "int4"))
+    qtbot.addWidget(form)
+    form.show()
+    assert not form._terms._body.isVisible()
+    button = next(b for b in form.findChildren(QPushButton) if b.text() == "Add r&ule")
+    button.click()
+    row = form._terms._rows[0]
+    assert form._terms._body.isVisible()
+    assert form.request().rules == ("at_least first | last=8",)
+    row._kind.setCurrentIndex(row._kind.findData("fix"))
+    assert [row._value.itemText(i) for i in range(row._value.count())] == [
+        "float",
+        "int2",
+        "int4",
+    ]
+    row._value.setCurrentText("int4")
+    assert form.request().setup().rules == (Rule("fix", "first | last", "int4"),)
+    row._value.setCurrentText("int")
+    assert "int" in form.mistake()
+    qtbot.mouseClick(
+        next(b for b in row.findChildren(QToolButton)), Qt.MouseButton.LeftButton
+    )
+    assert form.request().rules == ()
+    assert form.mistake() == ""
+    path = tmp_path / "latency.csv"
+    form._terms.add("table", "latency", str(path))
+    assert "cost table" in form.mistake()
+    path.write_text("layer,format,cost\na,int4,1.5\n", encoding="utf-8")
+    form._budget.setCurrentText("latency<=3")
+    assert form.mistake() == ""
+    assert form.request().setup().costs["latency"].cost == {("a", "int4", None): 1.5}
