@@ -45,7 +45,7 @@ from quant_core.sites import Layer
 from tests.analysis.test_project import model
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
-LIMIT = 60.0
+LIMIT = 300.0
 JOB = Search(
     "exact",
     CostTable(

@@ -8,7 +8,7 @@ from pytestqt.qtbot import QtBot
 
 from app.widgets.format import DIGITS, set_digits
 
-PATIENCE = 30_000  # ms; a busy machine may stand still for seconds
+PATIENCE = 120_000  # ms; a busy machine may stand still for seconds
 
 
 class PatientBot(QtBot):  # type: ignore[misc]

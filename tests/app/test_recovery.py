@@ -321,7 +321,7 @@ def test_a_killed_window_is_offered_again_with_all_it_showed(tmp_path):
 
 
 def wait_for(condition) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

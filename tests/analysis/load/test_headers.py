@@ -89,7 +89,7 @@ def test_sparse_ten_gigabytes_open_at_once_without_torch(tmp_path: Path) -> None
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     ).stdout
     assert out == "10 []\n"
     seconds = [spent(lambda: load(str(path), headers_only=True)) for _ in range(3)]
