@@ -164,6 +164,14 @@ def formats_of(project: Readings, chosen: Sequence[Criterion]) -> tuple[str, ...
     return tuple(keys)
 
 
+def usual_format(formats: Sequence[str]) -> str | None:
+    """Return four bits, where layers are told apart best, or the first format."""
+    for key in formats:
+        if key.partition("/")[0] == "int4":
+            return key
+    return formats[0] if formats else None
+
+
 def read(project: Readings, criterion: Criterion, key: str | None) -> Reading | None:
     """Return a criterion in a format; one without formats has the same in all.
 
@@ -268,10 +276,11 @@ def side_by_side(
     titles, columns = ["layer"], [[names[layer] for layer in layers]]
     for reading in readings:
         unit = f" [{reading.unit}]" if reading.unit else ""
-        titles += [f"{reading.title}{unit}", "standard error", "rank"]
+        title = reading.title
+        titles += [f"{title}{unit}", f"standard error of {title}", f"rank by {title}"]
         columns += [
             reading.values[layers].tolist(),
             reading.stderrs[layers].tolist(),
-            reading.ranks()[layers].tolist(),
+            [int(rank) if rank == rank else rank for rank in reading.ranks()[layers]],
         ]
     return tuple(titles), tuple(columns)

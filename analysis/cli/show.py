@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from analysis.assignments import CURRENT
 from analysis.cli.codes import DONE
+from analysis.cli.compare import show_comparison
 from analysis.cli.projects import cost_of, opened, predicted, schemes_of, told
 from analysis.cli.quality import show_quality
 from analysis.cli.terminal import Terminal, number, table
@@ -45,6 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--part", choices=PARTS, help="what was looked at; default: the first there is"
     )
+    parser.add_argument(
+        "--compare",
+        metavar="M[.Q],N[.Q]",
+        nargs="?",
+        const="",
+        help="instead, several measures side by side, with the rank of every layer and "
+        "the rank correlation between them; default: all, each by what ranks best",
+    )
     parser.add_argument("--csv", action="store_true", help="print comma-separated rows")
     parser.add_argument(
         "--quality",
@@ -59,6 +68,16 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     with opened(args.project, terminal) as project:
         if args.quality:
             show_quality(project, terminal, as_csv=args.csv)
+            return DONE
+        if args.compare is not None:
+            show_comparison(
+                project,
+                terminal,
+                names=args.compare,
+                key=args.format,
+                layer=args.layer,
+                as_csv=args.csv,
+            )
             return DONE
         measure = choose_measure(project, args.measure)
         if measure is None:

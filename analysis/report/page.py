@@ -10,7 +10,10 @@ import numpy as np
 from analysis.diagnosis import ChannelFacts, Finding
 from analysis.diagnosis.case import Case
 from analysis.diagnosis.finding import named, significant
-from analysis.report import plots
+from analysis.report import plots, sensitivity
+from analysis.report.cells import cell as _cell
+from analysis.report.cells import number as _number
+from analysis.report.cells import table as _table
 from analysis.report.style import STYLE
 from analysis.report.svg import text_of
 from analysis.version import tool_version
@@ -72,6 +75,7 @@ def page(
         ("Summary", _summary(project, plan, name)),
         ("Findings", _findings(diagnosis, case.names)),
         ("Predicted error of every layer", plots.errors(project)),
+        ("Sensitivity", sensitivity.section(project)),
         ("Size against error", plots.trade_off(project, plan, name)),
         ("Distributions of the worst layers", _worst(project, case, worst_layers)),
         ("Layers", _layers(project, plan, case)),
@@ -92,31 +96,6 @@ def page(
         f'<h1>{title}</h1><p class="muted">Made {made} by Quantscope '
         f"{text_of(tool_version())}.</p>{body}<script>{_SCRIPT}</script></body></html>"
     )
-
-
-def _table(head: list[tuple[str, bool]], rows: list[list[str]], kind: str = "") -> str:
-    """Return a table; `head` says which columns are numbers, cells are HTML."""
-    titles = "".join(
-        f"<th{' class=n' * is_number}>{text_of(title)}</th>"
-        for title, is_number in head
-    )
-    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-    return (
-        f'<div class="wide"><table class="{kind}"><thead><tr>{titles}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _cell(text: object) -> str:
-    return f"<td>{text_of(text)}</td>"
-
-
-def _number(value: float, stderr: float = float("nan")) -> str:
-    """Return a cell that sorts by its number; empty when not known."""
-    if not np.isfinite(value):
-        return '<td class=n data-value=""></td>'
-    bar = f" ± {significant(stderr, 2)}" if np.isfinite(stderr) and stderr > 0 else ""
-    return f'<td class=n data-value="{float(value)!r}">{significant(value)}{bar}</td>'
 
 
 def _summary(project: Project, plan: Assignment, name: str) -> str:

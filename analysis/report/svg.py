@@ -119,6 +119,7 @@ class Axes:
         x_title: Title of the axis with its unit.
         y_title: The same, upwards.
         size: Width and height of the picture [px].
+        is_log_x: Whether the axis across is logarithmic too, and `x` positive.
     """
 
     LEFT, RIGHT, TOP, BOTTOM = 64.0, 16.0, 12.0, 44.0
@@ -130,16 +131,21 @@ class Axes:
         x_title: str,
         y_title: str,
         size: tuple[float, float] = (640.0, 320.0),
+        *,
+        is_log_x: bool = False,
     ) -> None:
-        self.size = size
+        self.size, self._is_log_x = size, is_log_x
         self._x = x if x[1] > x[0] else (x[0] - 0.5, x[0] + 0.5)
-        low, high = math.floor(math.log10(y[0])), math.ceil(math.log10(y[1]))
-        self._y = (low, max(high, low + 1))
+        if is_log_x:
+            self._x = _decades(*x)
+        self._y = _decades(*y)
         self.body = self._frame(x_title, y_title)
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Return where a point lies [px]; y of 0 or less lies on the axis."""
         width, height = self.size
+        if self._is_log_x:
+            x = math.log10(x) if x > 0 else self._x[0]
         across = (x - self._x[0]) / (self._x[1] - self._x[0])
         power = math.log10(y) if y > 0 else self._y[0]
         up = (power - self._y[0]) / (self._y[1] - self._y[0])
@@ -155,12 +161,11 @@ class Axes:
         for power in range(self._y[0], self._y[1] + 1, step):
             _, y = self.at(self._x[0], 10.0**power)
             body.append(_line(self.LEFT, y, width - self.RIGHT, y))
-            shown = f"{10**power:g}" if -3 <= power <= 4 else f"1e{power}"
-            body.append(label(self.LEFT - 6, y + 4, shown, "end", MUTED))
-        for value in ticks(*self._x):
+            body.append(label(self.LEFT - 6, y + 4, _power(power), "end", MUTED))
+        for value, shown in self._ticks():
             x, _ = self.at(value, 10.0 ** self._y[0])
             body.append(_line(x, floor, x, floor + 4))
-            body.append(label(x, floor + 16, f"{value:.6g}", "middle", MUTED))
+            body.append(label(x, floor + 16, shown, "middle", MUTED))
         middle = (self.LEFT + width - self.RIGHT) / 2
         body.append(label(middle, height - 8, x_title, "middle"))
         body.append(
@@ -168,6 +173,14 @@ class Axes:
             f"{label(0, 0, y_title, 'middle')}</g>"
         )
         return body
+
+    def _ticks(self) -> list[tuple[float, str]]:
+        """Return values across and their texts."""
+        if not self._is_log_x:
+            return [(value, f"{value:.6g}") for value in ticks(*self._x)]
+        low, high = map(int, self._x)
+        step = max(1, math.ceil((high - low) / 8))
+        return [(10.0**power, _power(power)) for power in range(low, high + 1, step)]
 
     def line(self, x: Sequence[float], y: Sequence[float], stroke: str) -> None:
         """Draw a line through points."""
@@ -190,6 +203,14 @@ class Axes:
         anchor = "start" if right else "end"
         self.body.append(label(across + (7 if right else -7), down - 6, told, anchor))
 
+    def dot(self, x: float, y: float, told: str) -> None:
+        """Draw one of many points; its name shows under the mouse."""
+        across, down = self.at(x, y)
+        self.body.append(
+            f'<circle cx="{across:.1f}" cy="{down:.1f}" r="3.5" fill="{ACCENT}" '
+            f'fill-opacity="0.75"><title>{text_of(told)}</title></circle>'
+        )
+
     def bars(self, edges: Floats, heights: Floats, told: str) -> None:
         """Fill the area of a histogram."""
         floor = self.size[1] - self.BOTTOM
@@ -209,6 +230,16 @@ class Axes:
     def svg(self, title: str) -> str:
         """Return the picture."""
         return picture(*self.size, title, self.body)
+
+
+def _decades(low: float, high: float) -> tuple[int, int]:
+    """Return the whole powers of ten around two positive values."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    return first, max(last, first + 1)
+
+
+def _power(power: int) -> str:
+    return f"{10**power:g}" if -3 <= power <= 4 else f"1e{power}"
 
 
 def ticks(low: float, high: float) -> list[float]:

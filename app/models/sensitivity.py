@@ -17,6 +17,7 @@ from analysis.comparison import (
     headlines,
     most_sensitive,
     read,
+    usual_format,
 )
 from analysis.project import Project
 from analysis.quality import Quality, measure_quality
@@ -106,7 +107,7 @@ def scene_of(project: Project, wish: Wish) -> Scene:
         wanted = headlines(known)[:USUAL] or known[:1]
     chosen = tuple(c for c in wanted if c in known)[:MOST] or known[:1]
     formats = formats_of(project, chosen)
-    key = wish.format if wish.format in formats else _usual(formats)
+    key = wish.format if wish.format in formats else usual_format(formats)
     readings, missing = [], []
     for criterion in chosen:
         reading = read(project, criterion, key)
@@ -126,14 +127,6 @@ def scene_of(project: Project, wish: Wish) -> Scene:
         np.sort(layers) if wish.is_network else layers,
         wish.is_log,
     )
-
-
-def _usual(formats: Sequence[str]) -> str | None:
-    """Return four bits, where layers are told apart best, or the first format."""
-    for key in formats:
-        if key.partition("/")[0] == "int4":
-            return key
-    return formats[0] if formats else None
 
 
 def judged(project: Project) -> tuple[Quality, ...]:

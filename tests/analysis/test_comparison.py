@@ -117,11 +117,11 @@ def test_the_table_has_value_error_and_rank_by_each(project):
     assert titles == (
         "layer",
         "Predicted error, int4 [nats]",
-        "standard error",
-        "rank",
+        "standard error of Predicted error, int4",
+        "rank by Predicted error, int4",
         "Hessian trace",
-        "standard error",
-        "rank",
+        "standard error of Hessian trace",
+        "rank by Hessian trace",
     )
     assert columns[0] == ["c", "a"]
     assert columns[3] == [3, 1]

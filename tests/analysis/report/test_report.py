@@ -19,6 +19,7 @@ from analysis.report.style import DARK
 from analysis.report.svg import ACCENT, INK, MARK, MUTED, PAPER, colour, heatmap, ticks
 from quant_core.scheme import Scheme
 from tests.analysis.diagnosis.projects import add_errors, add_statistics, info
+from tests.compared import add_run, compared, layers_info
 
 EVIL = '"><script>alert(1)</script>&\x1b'
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -104,6 +105,7 @@ def test_the_report_is_one_whole_safe_page(project: Project, tmp_path: Path) -> 
         "Summary",
         "Findings",
         "Predicted error of every layer",
+        "Sensitivity",
         "Size against error",
         "Distributions of the worst layers",
         "Layers",
@@ -130,7 +132,7 @@ def test_plots_are_well_formed_and_on_white(project: Project, tmp_path: Path) ->
     path = tmp_path / "r.html"
     write_report(project, path)
     pictures = re.findall(r"<svg.*?</svg>", path.read_text("utf-8"), re.DOTALL)
-    assert len(pictures) == 3, "errors, trade-off, one distribution"
+    assert len(pictures) == 4, "errors, sensitivity, trade-off, one distribution"
     space = "{http://www.w3.org/2000/svg}"
     for picture in pictures:
         tree = ElementTree.fromstring(picture)
@@ -262,3 +264,66 @@ def test_colours_rise_in_lightness() -> None:
     assert shades == sorted(shades)
     assert colour(-1) == colour(0)
     assert colour(2) == colour(1)
+
+
+# -- sensitivity -------------------------------------------------------------------
+
+
+def section_of(project: Project, tmp_path: Path) -> str:
+    """Return the section on sensitivity, "" when there is none."""
+    path = tmp_path / "r.html"
+    write_report(project, path, overwrite=True)
+    outline(path)
+    text = path.read_text(encoding="utf-8")
+    return (text.split("<h2>Sensitivity</h2>") + [""])[1].partition("</section>")[0]
+
+
+def test_sensitivity_lays_measures_side_by_side(tmp_path: Path) -> None:
+    text = section_of(compared(6), tmp_path)
+    bars, scatter = re.findall(r"<svg.*?</svg>", text)
+    drawn = ElementTree.fromstring(bars)
+    texts = [node.text for node in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[:6] == [f"block.{i}" for i in range(6)]
+    titles = ["Predicted error", "Measured error", "HAWQ-V2 score", "SQNR"]
+    assert [t for t in texts if t in titles] == titles
+    told = [n.text for n in drawn.iter("{http://www.w3.org/2000/svg}title")]
+    assert "block.0: 0.2 nats ± 0.02" in told
+    assert scatter.count("<circle") == 6
+    assert "Spearman 1.000 over 6 layers" in text
+
+
+def test_bars_are_as_long_as_their_logarithms_say(tmp_path: Path) -> None:
+    text = section_of(compared(6), tmp_path)
+    rects = re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', text)
+    start = rects[0][0]
+    widths = [float(width) for x, width in rects if x == start]
+    assert len(widths) == 6
+    # Errors fall by equal factors, so bars fall by equal steps.
+    steps = np.diff(widths)
+    np.testing.assert_allclose(steps, steps.mean(), atol=0.11)
+    assert steps.mean() < -5
+
+
+def test_the_report_says_which_measure_to_trust(tmp_path: Path) -> None:
+    text = section_of(compared(6), tmp_path)
+    rows = re.findall(r"<tr><td>(.*?)</td>(.*?)</tr>", text)
+    found = {title: re.findall(r'data-value="([^"]*)"', cells) for title, cells in rows}
+    assert found["Predicted error"][:3] == ["1.0", "1.0", "2.0"]
+    assert float(found["Hessian trace"][0]) == pytest.approx(1 - 36 / 210)
+    assert found["Hessian trace"][1:3] == ["", ""]
+
+
+def test_no_section_on_sensitivity_before_a_measure(tmp_path: Path) -> None:
+    assert section_of(Project.create(layers_info(3)), tmp_path) == ""
+
+
+def test_numbers_of_nothing_but_zero_and_of_one_layer_are_drawn(
+    tmp_path: Path,
+) -> None:
+    for values in (np.zeros(3), np.array([np.nan, 2.0, np.nan])):
+        project = Project.create(layers_info(3))
+        add_run(project, "fisher", {("fit", "int4"): values})
+        add_run(project, "measured_error", {("error", "int4"): values})
+        text = section_of(project, tmp_path)
+        assert text.count("<svg") == 1, "no scatter of a single point"
+        assert "nan" not in text
