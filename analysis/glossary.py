@@ -97,6 +97,12 @@ def explain_column(key: str) -> Entry | None:
     return glossary().get(f"column.{key}")
 
 
+def explain_heading(text: str) -> Entry | None:
+    """Return the entry of a heading of a small table; a unit behind it is left out."""
+    name = text.partition(" [")[0].lower()
+    return explain_column(name) or explain_axis(name)
+
+
 def explain_parameter(name: str, method: str = "") -> Entry | None:
     """Return the entry of a parameter: of this method, or of the name alone."""
     known = glossary()

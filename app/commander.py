@@ -17,6 +17,7 @@ from app.models.compare import BASELINE
 from app.models.layer_data import scheme_of_bits
 from app.palettes import Palettes
 from app.theme import Mode, theme
+from app.widgets.row_table import RowTable
 
 if TYPE_CHECKING:
     from app.main_window import MainWindow
@@ -323,6 +324,22 @@ class Commander(QObject):
     def do_cancel(self) -> None:
         """Stop the running job."""
         self._session.runner.cancel()
+
+    def do_sort(self) -> None:
+        """Sort the table that has the keyboard, else the layers, by its cursor."""
+        focused, layers = QApplication.focusWidget(), self._window.layers.table
+        table = focused if isinstance(focused, RowTable) else layers
+        table.sort_by_cursor()
+
+    def do_columns(self) -> None:
+        """Ask for the columns of the layer table."""
+        self._window.desk.show("layers")
+        self._window.layers.menus.ask_columns()
+
+    def do_detach(self) -> None:
+        """Detach the panel that has the keyboard, or put it back."""
+        if not self._window.desk.detach(QApplication.focusWidget()):
+            self._context.message.emit("Go to a panel first, with Alt and its number.")
 
     def do_layout_explore(self) -> None:
         """Arrange the panels for looking."""

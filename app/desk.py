@@ -182,6 +182,17 @@ class Desk(QObject):
             self.show(action.data())
             focus_first(self.docks[action.data()].widget())
 
+    def detach(self, widget: QWidget | None) -> bool:
+        """Make the panel around a widget a window, or put it back; tell if one is."""
+        for key, dock in self.docks.items():
+            if widget is not None and dock.isAncestorOf(widget):
+                dock.setFloating(not dock.isFloating())
+                dock.activateWindow()
+                self.show(key)
+                focus_first(dock.widget())
+                return True
+        return False
+
     def arrange_all(self) -> None:
         """Place the panels side by side, whatever the width."""
         self.arrange(is_wide=True)

@@ -17,6 +17,7 @@ from PySide6.QtCore import (
 from app.models.compare import Differences, Side, Total
 from app.models.layer_columns import LEFT, RIGHT
 from app.theme import theme
+from app.widgets.explain import explained
 from app.widgets.format import significant, size, with_error
 
 Index = QModelIndex | QPersistentModelIndex
@@ -34,6 +35,8 @@ TITLES = (
     "Size B - A",
     "Also",
 )
+MEANINGS = ("layer", "bits", "bits", *["error"] * 3, *["size"] * 3, "")
+"""What the glossary calls the columns."""
 NUMBERS = range(3, 9)
 ERROR_CHANGE = 5
 WIDTHS = (22, 8, 8, 17, 17, 12, 9, 9, 11, 20)
@@ -169,7 +172,8 @@ class DifferenceModel(QAbstractTableModel):
             return TITLES[section]
         if role == Role.ToolTipRole:
             one, other = self.titles
-            return f"{TITLES[section]}. A is {one}, B is {other}; changes are B less A."
+            sides = f"A is {one}, B is {other}; changes are B less A."
+            return explained(MEANINGS[section], sides) or sides
         return None
 
 
@@ -221,8 +225,11 @@ class TotalsModel(QAbstractTableModel):
         """Return one aspect of a cell."""
         if not index.isValid():
             return None
-        if role in (Role.DisplayRole, Role.ToolTipRole):
-            return self.texts(index.row())[index.column()]
+        text = self.texts(index.row())[index.column()]
+        if role == Role.ToolTipRole:
+            return explained(text) if index.column() == 0 else text
+        if role == Role.DisplayRole:
+            return text
         if role == Role.TextAlignmentRole:
             return RIGHT if index.column() else LEFT
         if role == Role.ForegroundRole and index.column() == 3:

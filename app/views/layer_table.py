@@ -167,6 +167,7 @@ class LayerTableView(QWidget):
         context.selection.changed.connect(self._on_shared_selection)
         theme().themeChanged.connect(self._on_theme)
         self.filter.edited.connect(self._on_filter)
+        self.filter.line.returnPressed.connect(self._on_entered)
         self._at.activated.connect(self._on_at)
         self._empty.actionTriggered.connect(self._on_empty_action)
         self._bits.chosen.connect(self._on_bits_chosen)
@@ -281,6 +282,12 @@ class LayerTableView(QWidget):
             self.filter.show_mistake(str(error))
             return
         self._say_count()
+
+    @Slot()
+    def _on_entered(self) -> None:
+        """Go on to the rows that the filter left."""
+        if self.model.rowCount() and not self.filter.is_mistaken:
+            self.table.setFocus(Qt.FocusReason.OtherFocusReason)
 
     @Slot()
     def _on_at(self) -> None:

@@ -28,6 +28,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.theme import theme
+from app.widgets.explain import explained
 from app.widgets.plot import number
 
 Index = QModelIndex | QPersistentModelIndex
@@ -114,10 +115,12 @@ class TableModel(QAbstractTableModel):
         orientation: Qt.Orientation,
         role: int = Qt.ItemDataRole.DisplayRole,
     ) -> Any:
-        """Return column titles and row numbers counted from 1."""
+        """Return column titles, explained, and row numbers counted from 1."""
+        across = orientation == Qt.Orientation.Horizontal
+        if role == Qt.ItemDataRole.ToolTipRole and across:
+            return explained(self._table.titles[section])
         if role != Qt.ItemDataRole.DisplayRole:
             return None
-        across = orientation == Qt.Orientation.Horizontal
         return self._table.titles[section] if across else section + 1
 
 

@@ -57,6 +57,11 @@ class FilterBox(QWidget):
         """What is typed."""
         return self.line.text()
 
+    @property
+    def is_mistaken(self) -> bool:
+        """Whether what is typed was not understood."""
+        return bool(self._mistake)
+
     def set_text(self, text: str) -> None:
         """Type for the user; takes effect at once."""
         before = self.line.text()

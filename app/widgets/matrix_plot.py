@@ -102,9 +102,14 @@ class MatrixPlot(Plot):
         )
 
     def keyPressEvent(self, ev: QKeyEvent) -> None:
-        """Move the cross-hair with the arrow keys."""
+        """Move the cross-hair with the arrow keys; Enter is a click where it is."""
+        if ev.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._cursor:
+            row, column = self._cursor
+            self.clicked.emit(QPointF(column + 0.5, row + 0.5), ev.modifiers())
+            return
         step = _ARROWS.get(Qt.Key(ev.key()))
-        if step is None or not self.shape[0]:
+        is_pan = bool(ev.modifiers() & Qt.KeyboardModifier.ControlModifier)
+        if step is None or is_pan or not self.shape[0]:
             super().keyPressEvent(ev)
             return
         far = 10 if ev.modifiers() & Qt.KeyboardModifier.ShiftModifier else 1

@@ -23,6 +23,7 @@ from analysis.glossary import explain_axis
 from app.theme import theme
 from app.widgets.explain import wrapped
 from app.widgets.format import DASH
+from app.widgets.plot_keys import move_by_key
 
 # Without it pyqtgraph shows every array transposed; it is read when items are made.
 pg.setConfigOption("imageAxisOrder", "row-major")
@@ -212,7 +213,8 @@ class PlotBox(pg.ViewBox):
 class Plot(pg.PlotWidget):
     """A themed plot with a cross-hair, clicks in view coordinates and zoom history.
 
-    Keys: `F` fits, `Backspace` goes to the previous zoom, `Shift+Backspace` forward.
+    Keys: `F` fits, `Backspace` goes to the previous zoom, `Shift+Backspace` forward,
+    `+` and `-` zoom as the wheel does, `Ctrl` with an arrow moves as dragging does.
 
     Signals:
         hovered: `QPointF` in view coordinates under the mouse, None when it left.
@@ -399,7 +401,7 @@ class Plot(pg.PlotWidget):
             self.fitRequested.emit()
         elif key == Qt.Key.Key_Backspace:
             (self.zoom_forward if shift else self.zoom_back)()
-        else:
+        elif not move_by_key(self.box, ev):
             ev.ignore()
 
 

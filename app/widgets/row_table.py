@@ -10,6 +10,8 @@ from PySide6.QtCore import (
     QAbstractItemModel,
     QItemSelection,
     QItemSelectionModel,
+    QModelIndex,
+    QPersistentModelIndex,
     Qt,
 )
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
@@ -17,6 +19,7 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidge
 from app.theme import theme
 
 Flag = QItemSelectionModel.SelectionFlag
+Index = QModelIndex | QPersistentModelIndex
 Ranges = Sequence[tuple[int, int]]
 
 
@@ -37,6 +40,7 @@ class RowTable(QTableView):
     ) -> None:
         """Set the view up for speed."""
         super().__init__(parent)
+        self._column = 0
         self.setModel(model)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
@@ -78,6 +82,22 @@ class RowTable(QTableView):
         width = self.fontMetrics().horizontalAdvance(text) + margin
         self.setColumnWidth(column, min(width, theme().em(most)))
 
+    def currentChanged(self, current: Index, previous: Index) -> None:  # noqa: N802
+        """Remember the column of the cursor: sorting loses the cursor itself."""
+        if current.isValid():
+            self._column = current.column()
+        super().currentChanged(current, previous)
+
+    def sort_by_cursor(self) -> None:
+        """Sort by the column of the cursor, as a click on its header does."""
+        header, order = self.horizontalHeader(), Qt.SortOrder
+        if header.sortIndicatorSection() != self._column:
+            header.setSortIndicator(self._column, order.AscendingOrder)
+        elif header.sortIndicatorOrder() == order.AscendingOrder:
+            header.setSortIndicator(self._column, order.DescendingOrder)
+        else:
+            self.clear_sort()
+
     def clear_sort(self) -> None:
         """Show the order of the model."""
         header = self.horizontalHeader()
@@ -113,8 +133,7 @@ class RowTable(QTableView):
         selection.select(chosen, Flag.Select)
         selection.blockSignals(False)
         if current >= 0:
-            column = max(0, self.currentIndex().column())
-            index = model.index(current, column)
+            index = model.index(current, self._column)
             selection.setCurrentIndex(index, Flag.NoUpdate)
             bar = self.horizontalScrollBar()
             aside = bar.value()

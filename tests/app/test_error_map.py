@@ -371,3 +371,12 @@ def test_panning_and_zooming_a_large_picture_fits_its_budget(qtbot):
             plot.viewport().grab()
             spent.append(clock() - begin)
         assert_within(BUDGET_SECONDS, [float(np.median(spent))])
+
+
+def test_enter_is_a_click_where_the_cross_hair_is(qtbot):
+    plot, _ = shown(qtbot, np.ones((8, 8), np.float32))
+    for key in (Qt.Key.Key_Right, Qt.Key.Key_Down):
+        qtbot.keyClick(plot, key)
+    with qtbot.waitSignal(plot.clicked) as told:
+        qtbot.keyClick(plot, Qt.Key.Key_Return)
+    assert told.args[0] == QPointF(5.5, 5.5)

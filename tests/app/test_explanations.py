@@ -5,14 +5,22 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
 
-from analysis.glossary import explain_axis, explain_column
+from analysis.glossary import explain_axis, explain_column, explain_heading
+from app.models.channel_ranges import ChannelRanges, kept_ranges
+from app.models.compare import differences, totals
+from app.models.compare_table import DifferenceModel, TotalsModel
 from app.models.layer_columns import COLUMNS
 from app.models.layer_table import LayerTableModel
+from app.widgets.data_table import TableModel
 from app.widgets.explain import wrapped
 from app.widgets.plot import PlotAxis
+from quant_core.scheme import Scheme
+from tests.app.helpers import analysed
+from tests.app.panel_projects import add_distribution
 
 APP = Path(__file__).parents[2] / "app"
 
@@ -60,6 +68,43 @@ def test_an_axis_explains_itself(qapp):
     axis.set_title("something new")
     assert axis.toolTip() == ""
     assert isinstance(axis, pg.AxisItem)
+
+
+def heading(model, section: int) -> str | None:
+    across = Qt.Orientation.Horizontal
+    return model.headerData(section, across, Qt.ItemDataRole.ToolTipRole)
+
+
+def test_the_tables_beside_the_plots_explain_their_headings(qapp):
+    project = analysed(6)
+    layer = project.info.layers[0]
+    add_distribution(project, "weights", layer.name, np.ones((4, 8)), 0)
+    ranges = kept_ranges(project, "weights", layer)
+    all_of_it = ChannelRanges(ranges.data, np.ones(4), np.ones(4), 8)
+    titles = all_of_it.titles
+    assert len(titles) == 7
+    model = TableModel(all_of_it.table(np.arange(4)))
+    for section, title in enumerate(titles):
+        assert heading(model, section), title
+    assert "One scale for all" in heading(model, titles.index("× median"))
+
+
+def test_the_comparison_explains_its_columns_and_totals(qapp):
+    project = analysed(6)
+    before = project.assignment
+    project.set_weight(range(6), Scheme("int4"))
+    model = DifferenceModel()
+    model.show(differences(project, before, project.assignment), ("one", "two"))
+    for section in range(model.columnCount()):
+        assert "A is one, B is two" in heading(model, section)
+    assert "scales" in heading(model, 6)
+    lines = TotalsModel()
+    lines.show(totals(project, before, project.assignment), ("one", "two"))
+    assert lines.rowCount() == 5
+    for row in range(lines.rowCount()):
+        tip = lines.index(row, 0).data(Qt.ItemDataRole.ToolTipRole)
+        assert tip, lines.texts(row)
+    assert explain_heading("Bit operations per sample") is not None
 
 
 def test_tooltips_break_their_lines_and_show_signs_as_they_are():
