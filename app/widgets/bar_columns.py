@@ -11,10 +11,9 @@ import pyqtgraph as pg
 from numpy.typing import NDArray
 from PySide6.QtCore import QPointF, Qt, Signal, Slot
 from PySide6.QtGui import QPen, QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
 from app.theme import theme
-from app.widgets.elided import Elided
 from app.widgets.name_axis import NameAxis
 from app.widgets.plot import LogScale, Plot
 
@@ -57,6 +56,11 @@ class BarColumn:
         scale = LogScale.of(self.values) if self.is_log else None
         object.__setattr__(self, "scale", scale)
 
+    @property
+    def text(self) -> str:
+        """Title and unit."""
+        return f"{self.title} [{self.unit}]" if self.unit else self.title
+
     def to_view(self, values: Floats) -> Floats:
         """Return coordinates of values."""
         return values if self.scale is None else self.scale.to_view(values)
@@ -76,6 +80,44 @@ class BarColumn:
         high = max(self.base, float(known.max(initial=self.base)))
         room = 0.06 * (high - low) or 1.0
         return [low - room * (low < self.base), high + room]
+
+
+class _Title(QLabel):
+    """A text in at most two lines, each shortened to the room there is."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        super().__init__()
+        self._full = ""
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setAlignment(Qt.AlignmentFlag.AlignBottom)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+
+    def set_full(self, text: str) -> None:
+        """Show a text; the tooltip has all of it."""
+        self._full = text
+        self.setAccessibleName(text)
+        self.setToolTip(text)
+        self._fold()
+
+    def set_indent(self, pixels: int) -> None:
+        """Begin further to the right."""
+        self.setContentsMargins(pixels, 0, 0, 0)
+        self._fold()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Fold again."""
+        super().resizeEvent(event)
+        self._fold()
+
+    def _fold(self) -> None:
+        metrics, room = self.fontMetrics(), self.contentsRect().width()
+        first, *rest = self._full.split(" ")
+        while rest and metrics.horizontalAdvance(f"{first} {rest[0]}") <= room:
+            first = f"{first} {rest.pop(0)}"
+        side = Qt.TextElideMode.ElideRight
+        lines = (metrics.elidedText(x, side, room) for x in (first, " ".join(rest)))
+        self.setText("\n".join(filter(None, lines)))
 
 
 class _Bars(Plot):
@@ -112,10 +154,8 @@ class _Bars(Plot):
     def set_column(self, column: BarColumn) -> None:
         """Show other values; the rows in view stay."""
         self._column = column
-        self.setAccessibleName(f"{column.title} by row")
-        unit = f"[{column.unit}]" if column.unit else ""
-        self.set_axis("bottom", unit, "", column.scale)
-        self.axis("bottom").showLabel(bool(unit))
+        self.setAccessibleName(column.text)
+        self.axis("bottom").set_scale(column.scale)
         self._line.setVisible(math.isfinite(column.mark))
         if math.isfinite(column.mark):
             self._line.setValue(float(column.to_view(np.array(column.mark))))
@@ -154,6 +194,7 @@ class _Bars(Plot):
         count, size = len(column.values), self.group()
         first = min(max(math.floor(low / size) * size, 0), count)
         last = max(first, min(math.ceil(high) + 1, count))
+        self._space_ticks(column)
         starts = np.arange(first, last, size)
         filled = np.where(np.isnan(column.values), -np.inf, column.values)[first:last]
         longest = np.zeros(0)
@@ -173,6 +214,16 @@ class _Bars(Plot):
                 height=height,
             )
         self._draw_errors(column, at if size == 1 else _NONE)
+
+    def _space_ticks(self, column: BarColumn) -> None:
+        """Set ticks so far apart that their numbers do not touch."""
+        if column.scale is not None:
+            return
+        low, high = self.box.viewRange()[0]
+        rough = (high - low) * theme().em(6) / max(self.box.width(), 1.0)
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(f * power for f in (1, 2, 5, 10) if f * power >= rough)
+        self.axis("bottom").setTickSpacing(step, step)
 
     def _draw_errors(self, column: BarColumn, rows: NDArray[np.int64]) -> None:
         rows = rows[np.isfinite(column.low[rows]) & np.isfinite(column.high[rows])]
@@ -202,7 +253,7 @@ class BarColumns(QWidget):
         super().__init__(parent)
         self._axes = [NameAxis("left") for _ in range(most)]
         self.plots = [_Bars(axis) for axis in self._axes]
-        self._titles = [Elided() for _ in range(most)]
+        self._titles = [_Title() for _ in range(most)]
         self._count = 0
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
@@ -219,8 +270,8 @@ class BarColumns(QWidget):
             plot.fitRequested.connect(self.fitRequested)
             plot.box.setMouseEnabled(x=False, y=True)
             plot.setMinimumWidth(theme().em(8))
-            # Whether or not there is a unit below: rows are to be at equal heights.
-            plot.axis("bottom").setHeight(theme().line(2.8))
+            # The same for all: rows are to be at equal heights.
+            plot.axis("bottom").setHeight(theme().line(1.4))
             if number:
                 plot.hideAxis("left")
                 plot.box.setYLink(self.plots[0].box)
@@ -240,7 +291,7 @@ class BarColumns(QWidget):
             self._titles[number].setVisible(is_used)
             if is_used:
                 plot.set_column(columns[number])
-                self._titles[number].set_full(columns[number].title)
+                self._titles[number].set_full(columns[number].text)
         self._fit_names()
         count = max(self._count, 1)
         self.plots[0].box.setLimits(
@@ -277,9 +328,10 @@ class BarColumns(QWidget):
         # others.
         shown = max(1, sum(not plot.isHidden() for plot in self.plots))
         self._axes[0].fit_room(self.width() * NAME_SHARE)
-        names = self._axes[0].width()
+        # Its width is that of the last drawing; this is what it will be.
+        names = self._axes[0].minimumWidth()
         room = max((self.width() - names) / shown, 1.0)
-        self._titles[0].setContentsMargins(math.ceil(names), 0, 0, 0)
+        self._titles[0].set_indent(math.ceil(names))
         grid = self.layout()
         assert isinstance(grid, QGridLayout)
         for number in range(len(self.plots)):
