@@ -33,7 +33,12 @@ HEADLINES = {
     "weights": "sqnr",
 }
 """The number of a measure that ranks layers, of those that rank best first."""
-_OF_THE_LOSS = frozenset({"error", "hawq_v2", "hawq_error", "fit", "diagonal", "kfac"})
+_OF_THE_LOSS = frozenset(
+    {"error", "hawq_v2", "hawq_error", "fit", "diagonal", "kfac"}
+    | {"all_but_one", "cumulative", "at_target"}
+)
+_SMALLER_IS_WORSE = MORE_IS_BETTER | {"all_but_one"}
+"""Numbers that fall as a layer suffers more: SQNR, or the error left without it."""
 _OF_THE_OUTPUT = frozenset({"positive", "absolute", "share", "absorbed"})
 
 
@@ -95,7 +100,7 @@ class Reading:
         values: `[layers]`, NaN where not known.
         stderrs: `[layers]`, NaN where exact or not known.
         samples: Calibration samples behind them.
-        run: Number of the run.
+        state: What the other layers were in.
     """
 
     criterion: Criterion
@@ -104,7 +109,7 @@ class Reading:
     values: Floats
     stderrs: Floats
     samples: int
-    run: int
+    state: str
 
     @property
     def title(self) -> str:
@@ -120,7 +125,7 @@ class Reading:
     @property
     def need(self) -> Floats:
         """`[layers]`: the values, turned round where a larger one means less harm."""
-        is_turned = self.criterion.quantity in MORE_IS_BETTER
+        is_turned = self.criterion.quantity in _SMALLER_IS_WORSE
         return -self.values if is_turned else self.values
 
     def ranks(self) -> Floats:
@@ -200,7 +205,7 @@ def read(project: Readings, criterion: Criterion, key: str | None) -> Reading | 
         project.values(measure, own, quantity, part),
         project.stderrs(measure, own, quantity, part),
         run.samples,
-        run.id,
+        run.state,
     )
 
 

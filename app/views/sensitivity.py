@@ -313,6 +313,8 @@ class SensitivityView(PlotPanel):
         steps = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
         ends = {Qt.Key.Key_Home: 0, Qt.Key.Key_End: -1}
         scene, key = self.scene, event.key()
+        if not self.is_empty and self.page.take_key(key):
+            return
         walks = "criteria" in self.page.uses and not self.is_empty
         if scene is None or not walks or key not in {*steps, *ends}:
             super().keyPressEvent(event)

@@ -98,6 +98,10 @@ class Page(QWidget):
         """Show the whole picture."""
         raise NotImplementedError
 
+    def take_key(self, key: int) -> bool:
+        """Act on a key that belongs to this picture; False leaves it to others."""
+        return False
+
     def _layers_table(self) -> Table | None:
         if self.scene is None:
             return None
@@ -138,6 +142,10 @@ def samples_told(scene: Scene) -> str:
     if scene.left_out:
         shown, every = len(scene.layers), len(scene.names)
         parts.append(f"{shown:,} of {every:,} layers, most sensitive by any measure")
+    states = sorted({reading.state for reading in scene.readings})
+    if len(states) > 1:
+        told = " and ".join(states)
+        parts.append(f"not comparable, as the other layers were {told}")
     text = " · ".join(parts)
     if scene.missing:
         text += f". Not in {scene.format or 'this format'}: {', '.join(scene.missing)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from analysis.comparison import Criterion
@@ -43,6 +43,7 @@ class QualityPage(Page):
         """Make an empty picture."""
         super().__init__(parent)
         self.found: tuple[Quality, ...] = ()
+        self._row = -1
         self.bars = BarColumns(4, self)
         self.column.addWidget(self.bars)
         self.bars.hovered.connect(self._on_hover)
@@ -124,6 +125,22 @@ class QualityPage(Page):
         if not math.isnan(one.forwards):
             parts.append(f"{significant(one.forwards)} forward passes")
         return "  ·  ".join((*parts, one.note) if one.note else parts)
+
+    def take_key(self, key: int) -> bool:
+        """Up and down walk through the measures, Enter shows the layers of one."""
+        steps = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
+        if key in steps and self.found:
+            row = self._row + steps[Qt.Key(key)]
+            self._row = min(max(row, 0), len(self.found) - 1)
+            self.bars.set_chosen(np.array([self._row]))
+            self.bars.reveal(self._row)
+            self.said.emit(f"{self.describe(self._row)}  ·  Enter shows the layers")
+            return True
+        is_known = 0 <= self._row < len(self.found)
+        if key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and is_known:
+            self.compared.emit(criterion_of(self.found[self._row]).key)
+            return True
+        return False
 
     @Slot(object)
     def _on_hover(self, row: int) -> None:

@@ -84,6 +84,15 @@ def test_rank_one_is_the_most_sensitive_whatever_better_means(project):
     np.testing.assert_array_equal(reading(project, TRACE).ranks(), [2, 1, 4, 3, 6, 5])
 
 
+def test_a_layer_without_which_less_error_is_left_is_more_sensitive():
+    project = Project.create(layers_info(3))
+    left = np.array([0.3, 0.1, 0.2])
+    add_run(project, "measured_error", {("all_but_one", "int4"): left})
+    found = reading(project, Criterion("measured_error", "all_but_one"))
+    np.testing.assert_array_equal(found.ranks(), [3, 1, 2])
+    assert found.unit == "nats"
+
+
 def test_unknown_numbers_have_no_rank_and_equal_ones_keep_their_order():
     project = Project.create(layers_info(4))
     values = np.array([1.0, np.nan, 2.0, 1.0])

@@ -216,6 +216,16 @@ def test_keys_walk_through_the_layers_as_shown(view, context, qtbot):
     assert view.scene.layers.tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_other_states_of_the_other_layers_are_told(view, context):
+    project = compared(6)
+    add_run(project, "fisher", {("fit", "int4"): truth(6)}, state="int8")
+    open_(context, project)
+    show(view, BARS)
+    assert "not comparable, as the other layers were float and int8" in (
+        view._subtitle.text()
+    )
+
+
 # -- ranks and scatter --------------------------------------------------------------
 
 
@@ -281,6 +291,21 @@ def test_quality_shows_the_best_first_and_a_click_shows_its_layers(view, context
     settle()
     assert view.picture_key == SCATTER
     assert view._title.full == "Hessian trace against Measured error, int4"
+
+
+def test_quality_can_be_walked_with_keys(view, context, qtbot):
+    open_(context, compared(6))
+    page = show(view, QUALITY)
+    plot = page.bars.plots[0]
+    for _ in range(2):
+        qtbot.keyClick(plot, Qt.Key.Key_Down)
+    assert plot._marked.opts["y"].tolist() == [1.5]
+    assert view.read_out.full.endswith("Enter shows the layers")
+    second = page.found[1]
+    qtbot.keyClick(plot, Qt.Key.Key_Return)
+    settle()
+    assert view.picture_key == SCATTER
+    assert view.page.up.currentData() == f"{second.measure}.{second.quantity}"
 
 
 # -- spectrum and relevance of the input --------------------------------------------
