@@ -146,6 +146,12 @@ def _measured(values: Mapping[str, Any], work: Workload) -> Expense:
     return Expense(1.0 + BEHIND * steps + inside * work.formats)
 
 
+def _blocks(values: Mapping[str, Any], work: Workload) -> Expense:
+    whole, rest = divmod(work.layers, values["most"])
+    subsets = whole * (2 ** values["most"] - 1) + 2**rest - 1
+    return Expense(1.0 + BEHIND * subsets, True)
+
+
 _LAWS: Mapping[str, Callable[[Mapping[str, Any], Workload], Expense]] = {
     "weights": _none,
     "activations": _activations,
@@ -157,5 +163,6 @@ _LAWS: Mapping[str, Callable[[Mapping[str, Any], Workload], Expense]] = {
     "relevance": _relevance,
     "tool_scores": _tool_scores,
     "measured_error": _measured,
+    "block_error": _blocks,
     "error_map": _none,
 }

@@ -19,6 +19,7 @@ NAMES = (
     "relevance",
     "tool_scores",
     "measured_error",
+    "block_error",
     "error_map",
 )
 DEFAULT = ("weights", "activations", "predicted_error")
@@ -27,6 +28,7 @@ DEFAULT = ("weights", "activations", "predicted_error")
 def measures() -> dict[str, type[Measure]]:
     """Return every measure class by its key."""
     from analysis.measures.activations import Activations
+    from analysis.measures.block_error import BlockError
     from analysis.measures.error_map import ErrorMap
     from analysis.measures.fisher import Fisher
     from analysis.measures.hessian import Hessian
@@ -49,6 +51,7 @@ def measures() -> dict[str, type[Measure]]:
         Relevance,
         ToolScores,
         MeasuredError,
+        BlockError,
         ErrorMap,
     )
     return {cls.key: cls for cls in classes}

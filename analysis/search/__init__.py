@@ -53,6 +53,11 @@ def needs_probes(key: str) -> bool:
     return method_of(key) is Interacting
 
 
+def counts_blocks(key: str) -> bool:
+    """Return whether a search counts what layers of a block cost together."""
+    return method_of(key) is Genetic
+
+
 def solve(
     table: CostTable, budget: str, key: str, params: Mapping[str, Any]
 ) -> SearchResult:

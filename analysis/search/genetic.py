@@ -31,10 +31,10 @@ class Genetic:
     Starts from random assignments around the mean width of the budget. Half of the
     children take each layer from one of two of the best so far, half are one of them
     with some layers drawn anew; a child outside the budget is drawn again. The error
-    of a child is a sum of table entries, and where a cost table has costs of whole
-    blocks those replace the sum of their layers: no other search sees that layers
-    hurt more, or less, together. Li et al. (2021), BRECQ, arXiv 2102.05426, section
-    3.4 and appendix B.
+    of a child is a sum of table entries; where subsets of blocks were measured at the
+    lowest width (measure block_error) those errors replace the sum over their layers,
+    because there layers hurt more, or less, together. Li et al. (2021), BRECQ, arXiv
+    2102.05426, section 3.4 and appendix B.
     """
 
     population: int = param(50, "Assignments in a generation.", minimum=2)

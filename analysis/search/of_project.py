@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError
 from analysis.method import describe_params
-from analysis.search import method_of, needs_probes, solve
+from analysis.network_blocks import BLOCK_ERROR
+from analysis.search import counts_blocks, method_of, needs_probes, solve
+from analysis.search.block_table import block_run, with_blocks
 from analysis.search.cost_file import read_costs
 from analysis.search.objective import Objective
 from analysis.search.probe_table import with_probes
@@ -110,7 +112,9 @@ def table_for(
         AnalysisError: as `table_from_project` and `with_probes`.
     """
     table = table_from_project(project, setup, base)
-    return with_probes(project, setup, table, base) if needs_probes(method) else table
+    if needs_probes(method):
+        return with_probes(project, setup, table, base)
+    return with_blocks(project, setup, table) if counts_blocks(method) else table
 
 
 def rerun(project: Project, found: Assignment) -> Assignment:
@@ -181,10 +185,13 @@ def signed(
         budget: The limits, None for a point of the whole front.
         params: Parameters of the search, its seed among them.
     """
+    measures = [term.measure for term in setup.objective.terms]
+    if counts_blocks(method) and block_run(project, setup) is not None:
+        measures.append(BLOCK_ERROR)
     runs = {
-        term.measure: info
-        for term in setup.objective.terms
-        if (info := _run(project, term.measure, setup)) is not None
+        measure: info
+        for measure in measures
+        if (info := _run(project, measure, setup)) is not None
     }
     first = next(iter(runs.values()), None)
     kind = method_of(method)

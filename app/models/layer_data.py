@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.network_blocks import block_of
 from analysis.select import LayerFields
 from app.models.compare import BASELINE
 from app.models.layer_columns import COLUMNS, Column, ResultColumn, result_columns
@@ -26,7 +27,6 @@ FLOAT = "float"
 REFERENCE_BITS = 4.0
 KB = 1000.0
 _DIGITS = re.compile(r"(\d+)")
-_BLOCK = re.compile(r"(?:[^.]*\.)*?\d+(?=\.|$)")
 
 Floats = NDArray[np.float64]
 _PLAIN = ("parameters", "bits", "locked", "starred", "size", "error", "sqnr")
@@ -389,19 +389,6 @@ class _Fields(Mapping[str, Floats]):
 
     def __len__(self) -> int:
         return len(self._columns)
-
-
-def block_of(name: str) -> str:
-    """Return a module path up to its first number, else its parent.
-
-    Example:
-        >>> block_of("encoder.layer.3.output.dense")
-        'encoder.layer.3'
-        >>> block_of("embeddings.word_embeddings")
-        'embeddings'
-    """
-    numbered = _BLOCK.match(name)
-    return numbered[0] if numbered else name.rpartition(".")[0] or name
 
 
 def _shares(values: Floats) -> Floats:

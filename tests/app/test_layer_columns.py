@@ -13,11 +13,12 @@ from PySide6.QtGui import QImage, QPainter
 from PySide6.QtWidgets import QPushButton, QStyleOptionViewItem
 
 from analysis.method import Row, Update
+from analysis.network_blocks import block_of
 from analysis.select import select
 from app.context import AppContext
 from app.dialogs.columns import ColumnsDialog
 from app.models.layer_columns import COLUMNS, KEYS
-from app.models.layer_data import FLOAT, LayerData, block_of
+from app.models.layer_data import FLOAT, LayerData
 from app.models.layer_gain import gains
 from app.models.layer_table import BAR_ROLE, TIED_ROLE, LayerTableModel
 from app.models.target_fits import TargetFits
