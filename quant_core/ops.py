@@ -138,8 +138,8 @@ OPS: dict[Callable[..., Any], Op] = _table()
 
 
 _INPLACE_FLAG = frozenset(
-    "relu relu6 elu selu celu leaky_relu hardtanh hardswish hardsigmoid silu mish "
-    "threshold".split()
+    "relu relu6 elu selu celu leaky_relu rrelu hardtanh hardswish hardsigmoid silu "
+    "mish threshold".split()
 )
 _WRITING_OPERATORS = frozenset(
     f"__i{name}__"

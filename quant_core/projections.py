@@ -8,6 +8,7 @@ every sample and every candidate `dW` without looping over candidates.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 
 _GRADIENT_BYTES = 16 << 20
 """Per-sample gradients formed at a time; more leaves the cache and is slower."""
+_CONV_BYTES = 4 << 20
+"""The same for convolutions, of their gradients and of their patches."""
 
 
 def linear_projections(x: Tensor, g: Tensor, deltas: Tensor) -> Tensor:
@@ -38,8 +41,9 @@ def linear_projections(x: Tensor, g: Tensor, deltas: Tensor) -> Tensor:
     formats, out, _ = deltas.shape
     x, g = x.float(), g.float()
     if positions <= 2:
-        changed = torch.matmul(x.unsqueeze(1), deltas.transpose(1, 2))
-        return torch.einsum("nfto,nto->nf", changed, g)
+        changed = F.linear(x, deltas.reshape(formats * out, width))
+        changed = changed.view(n, positions, formats, out)
+        return torch.einsum("ntfo,nto->nf", changed, g)
     v = torch.empty(n, formats, device=x.device)
     # [out, in, F]: one small product per output row, all of it cache-sized.
     stacked = deltas.permute(1, 2, 0)
@@ -80,9 +84,8 @@ def conv_projections(
 ) -> Tensor:
     """Return `v[n, f] = <g[n], conv(x[n], deltas[f])>`.
 
-    Patches of `x` turn the convolution into a linear layer over the patch, so the
-    per-sample weight gradient is `g` times the unfolded input. A transposed
-    convolution is the adjoint of a convolution: call with `x` and `g` exchanged.
+    A transposed convolution is the adjoint of a convolution: call with `x` and `g`
+    exchanged.
 
     Args:
         x: Inputs `[N, C, *size]` with one, two or three spatial axes.
@@ -96,20 +99,80 @@ def conv_projections(
     Returns:
         `[N, F]` float32.
     """
-    n, out = g.shape[:2]
-    formats = deltas.shape[0]
-    kernel = deltas.shape[3:]
-    patches = conv_patches(x.float(), kernel, stride, padding, dilation, g.shape[2:])
-    patches = patches.reshape(n, groups, -1, patches.shape[-1])
-    g = g.float().reshape(n, groups, out // groups, -1)
-    candidates = deltas.reshape(formats, groups, out // groups, -1)
-    v = torch.zeros(n, formats, device=x.device)
-    step = max(1, _GRADIENT_BYTES // (4 * max(1, candidates[0].numel())))
+    n, kernel = len(g), deltas.shape[3:]
+    candidates = deltas.flatten(1).T
+    patches = math.prod(kernel) * x.shape[1] * math.prod(g.shape[2:])
+    unfolded = 0 if is_depthwise(x, groups) else patches
+    step = max(1, _CONV_BYTES // (4 * max(1, len(candidates), unfolded)))
+    v = torch.empty(n, len(deltas), device=x.device)
     for start in range(0, n, step):
         part = slice(start, start + step)
-        gradient = torch.matmul(g[part], patches[part].transpose(-1, -2))
-        v[part] = gradient.flatten(1) @ candidates.flatten(1).T
+        gradient = conv_gradients(
+            x[part],
+            g[part],
+            kernel,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+        )
+        torch.mm(gradient.flatten(1), candidates, out=v[part])
     return v
+
+
+def conv_gradients(
+    x: Tensor,
+    g: Tensor,
+    kernel: Sequence[int],
+    *,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """Return the gradient of every sample by the weight of a convolution.
+
+    Patches of `x` turn the convolution into a matrix product whose gradient is `g`
+    times them. Where each output sees a single channel these products are tiny; there
+    the gradient is itself a convolution, of each channel of `x` with its `g`.
+
+    Args:
+        x: Inputs `[N, C, *size]`.
+        g: Output gradients `[N, O, *size']`.
+        kernel: Size of the kernel, per spatial axis.
+        stride: As in `conv_projections`.
+        padding: As in `conv_projections`.
+        dilation: As in `conv_projections`.
+        groups: Number of groups.
+
+    Returns:
+        `[N, O, C / groups, *kernel]` float32.
+    """
+    x, g = x.float(), g.float()
+    n, out = g.shape[:2]
+    if is_depthwise(x, groups):
+        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(kernel) - 1]
+        # Strides and dilations change places: the kernel is where `g` slid along.
+        found = convolve(
+            x.reshape(1, -1, *x.shape[2:]),
+            g.reshape(n * out, 1, *g.shape[2:]),
+            stride=tuple(dilation),
+            padding=tuple(padding),
+            dilation=tuple(stride),
+            groups=n * groups,
+        )
+        for axis, size in enumerate(kernel):
+            found = found.narrow(2 + axis, 0, size)
+        return found.reshape(n, out, 1, *kernel)
+    patches = conv_patches(x, kernel, stride, padding, dilation, g.shape[2:])
+    patches = patches.reshape(n, groups, -1, patches.shape[-1])
+    g = g.reshape(n, groups, out // groups, -1)
+    return (g @ patches.transpose(-1, -2)).reshape(n, out, -1, *kernel)
+
+
+def is_depthwise(x: Tensor, groups: int) -> bool:
+    """Tell whether every group of a convolution of `x` has one channel of several."""
+    return groups > 1 and x.shape[1] == groups
 
 
 def conv_patches(
@@ -135,10 +198,7 @@ def conv_patches(
     order = [0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes)]
     view = view.permute(order)
     n, channels = view.shape[:2]
-    elements = 1
-    for k in kernel:
-        elements *= k
-    return view.reshape(n, channels, elements, -1)
+    return view.reshape(n, channels, math.prod(kernel), -1)
 
 
 def activation_projections(x_change: Tensor, gradient: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from analysis.measures.candidates import Candidates
-from analysis.measures.hessian_norms import Factors, NormListener, factors_of
+from analysis.measures.hessian_norms import Factors, NormListener
 from analysis.measures.input_quantizers import InputQuantizer
 from analysis.measures.probing import (
     ONE_ROW,
@@ -108,6 +108,7 @@ class FisherListener(NormListener):
     ) -> None:
         super().__init__(wanted.layers, axes, through_autograd, device)
         self._wanted, self._sums, self._site_axes = wanted, sums, site_axes
+        self.by_position = wanted.kfac
         first = len(wanted.layers)
         self._site_column = {name: first + i for i, name in enumerate(wanted.sites)}
         first += len(wanted.sites)
@@ -163,16 +164,14 @@ class FisherListener(NormListener):
         on_gradient(alias, square)
         return alias
 
-    def _project(
-        self, use: WeightUse, x: Tensor, gradient: Tensor, axis: SampleAxis
-    ) -> None:
-        super()._project(use, x, gradient, axis)
+    def _take_in(self, use: WeightUse, factors: Factors) -> None:
+        """See `NormListener._take_in`."""
+        super()._take_in(use, factors)
         name, wanted = use.layer.name, self._wanted
         is_whole = use.weight.numel() == use.parameter.numel()
         if not is_whole or self._count[name] > 1:
             # Parts of a weight, and sums over uses, have cross terms.
             return
-        factors = factors_of(use, x, gradient, axis, self._samples)
         if wanted.channels:
             found = channel_squares(
                 factors, len(use.parameter), columns=_output_is_column(use)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from analysis.measures.candidates import Candidates
 from analysis.measures.probing import (
+    LayoutListener,
     ProbeListener,
     SampleAxis,
     UseKey,
@@ -26,9 +27,9 @@ from analysis.measures.probing import (
     rooted,
     split_samples,
 )
-from quant_core.projections import conv_patches
+from quant_core.projections import conv_gradients, conv_patches, is_depthwise
 from quant_core.sites import Layer
-from quant_core.tap import Listener, WeightUse
+from quant_core.tap import WeightUse
 
 _CHUNK_BYTES = 4 << 20
 
@@ -75,6 +76,9 @@ def _square(f: Factors) -> Tensor:
     positions, width = f.columns.shape[2:]
     if not f.is_dense:
         return _inner(f, f)
+    if positions == 1:  # ||a b^T|| = ||a|| ||b||
+        sides = f.rows.square().sum(-1) * f.columns.square().sum(-1)
+        return sides.flatten(1).sum(1)
     height = f.rows.shape[-1]
     if positions * (height + width) < height * width:
         return _inner(f, f)
@@ -107,7 +111,13 @@ def _inner(one: Factors, other: Factors) -> Tensor:
 
 
 def factors_of(
-    use: WeightUse, x: Tensor, gradient: Tensor, axis: SampleAxis, samples: int
+    use: WeightUse,
+    x: Tensor,
+    gradient: Tensor,
+    axis: SampleAxis,
+    samples: int,
+    *,
+    by_position: bool = False,
 ) -> Factors:
     """Return the per-sample gradient of one use of a weight.
 
@@ -117,6 +127,8 @@ def factors_of(
         gradient: What came back at the output.
         axis: Where the samples lie.
         samples: Number of samples.
+        by_position: Return one outer product for each position, even where forming
+            the gradient is cheaper.
     """
     formula = formula_of(use)
     if formula == "embedding":
@@ -124,7 +136,7 @@ def factors_of(
         columns = split_samples(gradient, axis, samples, 1).float()
         return Factors(index.unsqueeze(1), columns.unsqueeze(1))
     if formula == "conv":
-        return _conv_factors(use, x, gradient, axis, samples)
+        return _conv_factors(use, x, gradient, axis, samples, by_position)
     if x.dim() == gradient.dim() and x.shape[:-1] != gradient.shape[:-1]:
         x = x.expand(*gradient.shape[:-1], x.shape[-1])
     a = split_samples(gradient, axis, samples, 1).float().unsqueeze(1)
@@ -133,20 +145,35 @@ def factors_of(
 
 
 def _conv_factors(
-    use: WeightUse, x: Tensor, gradient: Tensor, axis: SampleAxis, samples: int
+    use: WeightUse,
+    x: Tensor,
+    gradient: Tensor,
+    axis: SampleAxis,
+    samples: int,
+    by_position: bool,
 ) -> Factors:
     stride, padding, dilation, groups = conv_args(use)
+    kernel = use.weight.shape[2:]
     if use.op.name.startswith("conv_transpose"):
         x, gradient = gradient, x
-    kernel = use.weight.shape[2:]
-    if x.shape[2:] == gradient.shape[2:] and set(kernel) == {1} and not any(padding):
-        patches = x.float().flatten(2)  # pointwise: nothing to unfold
-    else:
-        patches = conv_patches(
-            x.float(), kernel, stride, padding, dilation, gradient.shape[2:]
+    shape = (len(x), groups, gradient.shape[1] // groups)
+    if is_depthwise(x, groups) and not by_position:
+        formed = conv_gradients(
+            x,
+            gradient,
+            kernel,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
         )
-    b = patches.reshape(len(x), groups, -1, patches.shape[-1])
-    a = gradient.float().reshape(len(x), groups, -1, patches.shape[-1])
+        a = torch.eye(shape[-1], device=x.device).expand(*shape, -1)
+        b = formed.reshape(*shape, -1).transpose(-1, -2)
+    else:
+        size = gradient.shape[2:]
+        patches = conv_patches(x.float(), kernel, stride, padding, dilation, size)
+        a = gradient.float().reshape(*shape, -1)
+        b = patches.reshape(len(x), groups, -1, patches.shape[-1])
     return Factors(_positions(a, axis, samples), _positions(b, axis, samples))
 
 
@@ -165,16 +192,15 @@ def view_of_use(use: WeightUse) -> View:
     return offset, tuple(w.shape), tuple(w.stride()), turned
 
 
-class UseListener(Listener):
-    """Finds the layers whose gradient norm only autograd can give.
+class UseListener(LayoutListener):
+    """Finds, too, the layers whose gradient norm only autograd can give.
 
     These are used by an op without a formula, or through views that overlap without
     being equal.
     """
 
-    sees_weights = True
-
     def __init__(self) -> None:
+        super().__init__()
         self._views: dict[str, set[View]] = defaultdict(set)
         self._opaque: set[str] = set()
 
@@ -183,12 +209,12 @@ class UseListener(Listener):
         if formula_of(use) is None:
             self._opaque.add(use.layer.name)
         self._views[use.layer.name].add(view_of_use(use))
-        return result
+        return super().weight_used(use, result)
 
     def weight_needed(self, layer: Layer, parameter: Tensor) -> Tensor:
         """See `Listener.weight_needed`."""
         self._opaque.add(layer.name)
-        return parameter
+        return super().weight_needed(layer, parameter)
 
     @property
     def through_autograd(self) -> frozenset[str]:
@@ -214,7 +240,12 @@ class NormListener(ProbeListener):
         through_autograd: Layers whose gradient is formed by autograd; only with
             one row per batch.
         device: Where to collect.
+
+    Attributes:
+        by_position: See `factors_of`.
     """
+
+    by_position = False
 
     def __init__(
         self,
@@ -263,7 +294,15 @@ class NormListener(ProbeListener):
     def _project(
         self, use: WeightUse, x: Tensor, gradient: Tensor, axis: SampleAxis
     ) -> None:
-        factors = factors_of(use, x, gradient, axis, self._samples)
+        self._take_in(
+            use,
+            factors_of(
+                use, x, gradient, axis, self._samples, by_position=self.by_position
+            ),
+        )
+
+    def _take_in(self, use: WeightUse, factors: Factors) -> None:
+        """Add what the gradient of one use tells."""
         if self._count[use.layer.name] == 1:
             self._add(use.layer, square_norms([factors]).unsqueeze(1))
             return

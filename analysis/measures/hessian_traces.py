@@ -205,12 +205,13 @@ class _Traces:
                     for name in names
                 ]
         value[:, sorted(self._broken)] = 0.0
-        for (first, size), forms, total in zip(clusters, value, weight, strict=True):
-            if not np.isfinite(forms).all() or not np.isfinite(total):
+        good = np.isfinite(value).all(1) & np.isfinite(weight)
+        for i, (first, size) in enumerate(clusters):
+            if not good[i]:
                 self._left_out |= set(range(first, first + size))
                 self._left_at = self._left_at or first_broken_site(self.job.tap, batch)
             elif self.sums.probes_of(first) == probe:
-                self.sums.update(first, forms, float(total), size)
+                self.sums.update(first, value[i], float(weight[i]), size)
 
     def _resume(self, batches: Sequence[Batch]) -> None:
         """Take over the clusters of an interrupted run."""
@@ -260,41 +261,47 @@ class GaussNewtonTraces(_Traces):
 
     def _prepare(self) -> list[Batch]:
         job = self.job
-        self._through_autograd = self._uses()
-        layout = None if self._through_autograd else self._layout()
+        layout = self._layout()
         self._axes: Mapping[UseKey, SampleAxis] | None = None
         self._site_axes: Mapping[str, SampleAxis] = {}
-        size = 1
-        if layout is not None:
-            self._axes, self._site_axes, sample_bytes = layout
-            # The graph holds about two tensors per activation seen.
-            size = _ACTIVATION_BYTES // max(1, 2 * sample_bytes)
-            size = max(1, min(_MAX_BATCH, size))
-        batches = job.batches(size) if layout is not None else self._one_by_one()
-        self._copies = self._overwrites(job.head(1) if layout else batches[0])
+        self._copies = False
+        if layout is None:
+            batches = self._one_by_one()
+            self._copies = self._overwrites(batches[0])
+            return batches
+        self._axes, self._site_axes = layout.uses, layout.sites
+        # The graph holds about two tensors per activation seen.
+        size = _ACTIVATION_BYTES // max(1, 2 * layout.sample_bytes)
+        batches = job.batches(max(1, min(_MAX_BATCH, size)))
+        if layout.overwrites:
+            self._copies = self._overwrites(job.head(1))
         return batches
 
     def _one_by_one(self) -> list[Batch]:
         size, device = int(self.job.fixed_batch or 1), self.job.context.device
         return [batch.to(device) for batch in self.job.data.batches(size)]
 
-    def _uses(self) -> frozenset[str]:
-        """Return the layers whose gradient only autograd can form."""
-        listener, module = UseListener(), self.job.tap.module
-        batch = self.job.head(int(self.job.fixed_batch or 1))
-        with torch.no_grad(), self.job.tap.session(listener):
-            call(module, batch)
-        return listener.through_autograd
-
     def _layout(self) -> Layout | None:
-        """Return where the samples lie, None to run them one by one."""
-        job, module = self.job, self.job.tap.module
+        """Return where the samples lie, None to run them one by one.
+
+        Learns, too, which layers' gradient only autograd can form.
+        """
+        job, module, uses = self.job, self.job.tap.module, UseListener()
+        layout = None
         if len(job.data) < 2 or job.fixed_batch:
-            return None
-        one, two = job.head(1), job.head(2)
-        return find_layout(
-            lambda: call(module, one), lambda: call(module, two), job.tap.session
-        )
+            batch = job.head(int(job.fixed_batch or 1))
+            with torch.no_grad(), job.tap.session(uses):
+                call(module, batch)
+        else:
+            one, two = job.head(1), job.head(2)
+            layout = find_layout(
+                lambda: call(module, one),
+                lambda: call(module, two),
+                job.tap.session,
+                uses,
+            )
+        self._through_autograd = uses.through_autograd
+        return None if self._through_autograd else layout
 
     def _overwrites(self, batch: Batch) -> bool:
         """Tell whether the network overwrites what autograd has saved.
@@ -302,7 +309,6 @@ class GaussNewtonTraces(_Traces):
         Allowed in inference, refused by the backward pass, so it is tried once.
         """
         listener = NormListener((), None, frozenset(), self.job.context.device)
-        self._copies = False
         output = self._forward(batch, listener)
         if not output.requires_grad:
             return False

@@ -149,11 +149,13 @@ class _Probing:
         with self.tap.exchanged(repaired):
             yield Update(0, 1, "looking for the sample axis of every op")
             layout = self._layout()
-            uses, site_axes, sample_bytes = layout or (None, {}, 0)
-            size = self._batch_size(layout is not None, sample_bytes)
+            uses = layout.uses if layout else None
+            site_axes = layout.sites if layout else {}
+            size = self._batch_size(layout)
             batches = [batch.to(self.device) for batch in self.data.batches(size)]
-            first = batches[0] if self.fixed_batch else self._head(1)
-            self.copies_saved = self._overwrites_saved(first)
+            if layout is None or layout.overwrites:
+                first = batches[0] if self.fixed_batch else self._head(1)
+                self.copies_saved = self._overwrites_saved(first)
             quantizers: dict[Site, list[InputQuantizer]] = {}
             if self.context.input_schemes:
                 yield from self._calibrate(batches, quantizers, site_axes)
@@ -191,16 +193,18 @@ class _Probing:
             self.tap.session,
         )
 
-    def _batch_size(self, rows_per_sample: bool, sample_bytes: int) -> int:
+    def _batch_size(self, layout: Layout | None) -> int:
         if self.fixed_batch:
             return int(self.fixed_batch)
-        if not rows_per_sample:
+        if layout is None:
             return 1
         if self.context.batch_size:
             return self.context.batch_size
         # Candidates are formed once per batch: larger batches share that cost.
         # The graph holds about two tensors per activation seen.
-        return max(1, min(_MAX_BATCH, _ACTIVATION_BYTES // max(1, 2 * sample_bytes)))
+        return max(
+            1, min(_MAX_BATCH, _ACTIVATION_BYTES // max(1, 2 * layout.sample_bytes))
+        )
 
     def _calibrate(
         self,

@@ -46,8 +46,22 @@ SHARED = SampleAxis(-1)
 ONE_ROW = SampleAxis(0)
 """Any axis will do when the whole batch makes one row."""
 
-Layout = tuple[dict[UseKey, SampleAxis], dict[str, SampleAxis], int]
-"""Sample axis by weight use and by site, bytes of activations per sample."""
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the samples lie all over a network.
+
+    Attributes:
+        uses: Sample axis by weight use.
+        sites: Sample axis by site.
+        sample_bytes: Bytes of activations per sample.
+        overwrites: Whether the network writes into any of its tensors.
+    """
+
+    uses: dict[UseKey, SampleAxis]
+    sites: dict[str, SampleAxis]
+    sample_bytes: int
+    overwrites: bool
 
 
 class _Root(torch.autograd.Function):
@@ -85,6 +99,7 @@ class LayoutListener(Listener):
         self.sites: dict[str, Tensor] = {}
         self.convolutions: set[UseKey] = set()
         self.opaque = False
+        self.overwrites = False
         self.bytes = 0
         self._count: dict[str, int] = defaultdict(int)
 
@@ -111,6 +126,10 @@ class LayoutListener(Listener):
         """See `Listener.weight_needed`."""
         self.opaque = True
         return parameter
+
+    def before_write(self, x: Tensor) -> None:
+        """See `Listener.before_write`."""
+        self.overwrites = True
 
 
 def sample_axis(one: Tensor, two: Tensor) -> SampleAxis | None:
@@ -153,6 +172,7 @@ def find_layout(
     run_one: Callable[[], object],
     run_two: Callable[[], object],
     session: Callable[[Listener], Any],
+    one: LayoutListener | None = None,
 ) -> Layout | None:
     """Return where the samples lie in every operand, or None if somewhere unknown.
 
@@ -160,18 +180,16 @@ def find_layout(
         run_one: Runs the network on the first sample.
         run_two: Runs it on the first two.
         session: `Tap.session`.
+        one: Listens to the first sample; it may note more for itself.
 
     Returns:
         The layout; None when one row per sample is impossible, so that samples
         have to be run one by one.
     """
-    seen = []
-    for run in (run_one, run_two):
-        listener = LayoutListener()
+    one, two = one or LayoutListener(), LayoutListener()
+    for run, listener in ((run_one, one), (run_two, two)):
         with torch.no_grad(), session(listener):
             run()
-        seen.append(listener)
-    one, two = seen
     if one.opaque or one.operands.keys() != two.operands.keys():
         return None
     uses: dict[UseKey, SampleAxis] = {}
@@ -189,7 +207,7 @@ def find_layout(
             axis = sample_axis(x, two.sites[name])
             if axis is not None and axis != SHARED:
                 sites[name] = axis
-    return uses, sites, one.bytes
+    return Layout(uses, sites, one.bytes, one.overwrites)
 
 
 def split_samples(x: Tensor, where: SampleAxis, samples: int, tail: int) -> Tensor:

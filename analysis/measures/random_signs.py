@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,9 +24,7 @@ def sample_signs(like: Tensor, *, first: int, seed: int, probe: int) -> Tensor:
     """
     size = like[0].numel()
     words = np.empty((len(like), -(-size // 64)), dtype=np.uint64)
-    for i in range(len(like)):
-        key = np.array([seed % 2**64, (first + i) << 16 | probe])
-        stream = np.random.Philox(key=key.astype(np.uint64))
+    for i, stream in enumerate(_streams(len(like), first, seed, probe)):
         words[i] = stream.random_raw(words.shape[1])
     return _signs(words, size, like)
 
@@ -40,10 +40,8 @@ def sample_uniform(like: Tensor, *, first: int, seed: int, probe: int) -> Tensor
     """
     size = like[0].numel()
     drawn = np.empty((len(like), size))
-    for i in range(len(like)):
-        key = np.array([seed % 2**64, (first + i) << 16 | probe])
-        stream = np.random.Generator(np.random.Philox(key=key.astype(np.uint64)))
-        drawn[i] = stream.random(size)
+    for i, stream in enumerate(_streams(len(like), first, seed, probe)):
+        drawn[i] = np.random.Generator(stream).random(size)
     return torch.from_numpy(drawn).to(like.device).view(like.shape)
 
 
@@ -57,6 +55,20 @@ def weight_signs(like: Tensor, *key: int) -> Tensor:
     stream = np.random.Philox(np.random.SeedSequence(key))
     words = stream.random_raw(-(-like.numel() // 64))
     return _signs(words.reshape(1, -1), like.numel(), like)
+
+
+def _streams(
+    samples: int, first: int, seed: int, probe: int
+) -> Iterator[np.random.Philox]:
+    """Yield the generator of one sample after the other, good until the next one."""
+    stream = np.random.Philox(key=0)
+    # Put into a state, a generator is ready far sooner than a new one.
+    state = stream.state
+    for sample in range(first, first + samples):
+        key = [seed % 2**64, sample << 16 | probe]
+        state["state"]["key"] = np.array(key, dtype=np.uint64)
+        stream.state = state
+        yield stream
 
 
 def _signs(words: NDArray[np.uint64], size: int, like: Tensor) -> Tensor:

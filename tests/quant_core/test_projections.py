@@ -42,11 +42,18 @@ def test_embedding() -> None:
 
 
 @pytest.mark.parametrize("axes", [1, 2, 3])
-@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(("groups", "out"), [(1, 6), (2, 6), (4, 8), (4, 4)])
 @pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (2, 1, 2)])
 @pytest.mark.parametrize("transposed", [False, True])
 def test_conv(
-    axes: int, groups: int, stride: int, padding: int, dilation: int, transposed: bool
+    axes: int,
+    groups: int,
+    out: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    transposed: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     size, kernel = (7, 6, 8)[:axes], (3, 2, 3)[:axes]
     name = f"conv_transpose{axes}d" if transposed else f"conv{axes}d"
@@ -58,7 +65,7 @@ def test_conv(
         "groups": groups,
     }
     x = torch.randn(3, 4, *size)
-    shape = (4, 6 // groups) if transposed else (6, 4 // groups)
+    shape = (4, out // groups) if transposed else (out, 4 // groups)
     deltas = torch.randn(2, *shape, *kernel)
     extra = {"output_padding": stride - 1} if transposed else {}
     g = torch.randn_like(conv(x, deltas[0], **how, **extra))
@@ -67,6 +74,9 @@ def test_conv(
     outputs = [conv(x, delta, **how, **extra) for delta in deltas]
     truth = torch.stack([(y * g).flatten(1).sum(1) for y in outputs], 1)
     torch.testing.assert_close(v, truth, rtol=1e-3, atol=1e-3)
+    monkeypatch.setattr("quant_core.projections._CONV_BYTES", 1)  # one by one
+    single = conv_projections(first, second, deltas, **how)
+    torch.testing.assert_close(single, v, rtol=1e-4, atol=1e-4)
 
 
 def test_activation() -> None:

@@ -18,11 +18,14 @@ from analysis.measures.evaluating import copied_saved_tensors, evaluating
 from analysis.measures.hessian import Hessian
 from analysis.measures.hessian_hutchpp import hutchpp_trace
 from analysis.measures.hessian_loss import choose_loss
+from analysis.measures.hessian_norms import factors_of, square_norms
 from analysis.measures.hessian_rows import TraceSums
+from analysis.measures.probing import SampleAxis
 from analysis.measures.random_signs import sample_signs
 from analysis.method import Row, Update
 from quant_core.quantizer import Quantizer
 from quant_core.scheme import parse_scheme
+from quant_core.tap import Listener, Tap, WeightUse
 from tests.analysis.measures.curvature_cases import (
     DoubleKl,
     DoubleMse,
@@ -110,6 +113,40 @@ def test_norms_are_those_of_per_sample_gradients(name: str) -> None:
     got = torch.tensor([rows[x.name, None].value for x in layers]).double()
     tolerance = 3e-2 if name == "bf16" else 2e-4
     torch.testing.assert_close(got, total / weight, rtol=tolerance, atol=1e-9)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("outputs", [4, 8])
+def test_depthwise_gradients_are_formed_or_taken_by_position(
+    outputs: int, transposed: bool
+) -> None:
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    conv = kind(4, outputs, 3, stride=2, padding=1, groups=4, bias=False)
+    seen: list[tuple[WeightUse, Tensor]] = []
+
+    class Catch(Listener):
+        sees_weights = True
+
+        def weight_used(self, use: WeightUse, result: Tensor) -> Tensor:
+            seen.append((use, result))
+            return result
+
+    with Tap(conv).session(Catch()):
+        conv(torch.randn(6, 4, 7, 7))  # two samples of three frames
+    ((use, y),) = seen
+    g = torch.randn_like(y)
+    truth = []
+    for frames in (slice(0, 3), slice(3, 6)):
+        (slope,) = torch.autograd.grad(
+            conv(use.x[frames]), conv.weight, g[frames].detach()
+        )
+        truth.append(slope.square().sum())
+    for by_position in (False, True):
+        factors = factors_of(use, use.x, g, SampleAxis(0), 2, by_position=by_position)
+        found = square_norms([factors])
+        torch.testing.assert_close(found, torch.stack(truth), rtol=1e-4, atol=1e-4)
+    positions = factors.columns.shape[2]
+    assert positions == 3 * (7 * 7 if transposed else g[0, 0].numel())
 
 
 def _replicates(sums: TraceSums, size: int, clusters: list[tuple[int, int]]) -> Any:
