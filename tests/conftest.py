@@ -20,7 +20,9 @@ os.environ["QT_QPA_PLATFORM"] = "offscreen"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Threads of small networks mostly wait for each other, and where other programs run as
+# well they wait for those: two took more than twice as long as one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 _HOME = tempfile.TemporaryDirectory(prefix="quantscope-tests-")
 for _name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
     os.environ[_name] = os.path.join(_HOME.name, _name.lower())
