@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from PySide6.QtCore import QPointF, QSize, Qt, Slot
-from PySide6.QtWidgets import QComboBox, QSplitter, QWidget
+from PySide6.QtCore import QPointF, QSize, Slot
+from PySide6.QtWidgets import QComboBox, QWidget
 
 from analysis.project import Project
 from app.context import AppContext
@@ -62,15 +62,10 @@ class ChannelsView(PlotPanel):
         self.controls.addWidget(PinButton(self._selection, self))
         self.plot = ChannelPlot("Smallest and largest value of every channel")
         self.lists = TableTabs({CHANNELS: "Widest channels", POSITIONS: "Top tokens"})
-        splitter = QSplitter(Qt.Orientation.Vertical)
-        splitter.setChildrenCollapsible(False)
-        splitter.addWidget(self.plot)
-        splitter.addWidget(self.lists)
-        splitter.setStretchFactor(0, 3)
-        splitter.setStretchFactor(1, 2)
+        self.body.addWidget(self.plot, 1)
+        self.add_below(self.lists)
         self.plot.setMinimumHeight(theme().line(6))
         self.plot.axis("left").setWidth(theme().em(9))
-        self.body.addWidget(splitter, 1)
         self.source_box.currentIndexChanged.connect(self._on_any)
         self.sort_box.toggled.connect(self._on_any)
         self.plot.hovered.connect(self._on_hover)

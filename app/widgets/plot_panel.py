@@ -8,6 +8,8 @@ PNG or SVG and its numbers as a table.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QRect, QSize, Qt, QTimer, Signal, Slot
@@ -20,6 +22,7 @@ from PySide6.QtWidgets import (
     QLabel,
     QMenu,
     QSizePolicy,
+    QSplitter,
     QStackedWidget,
     QToolButton,
     QVBoxLayout,
@@ -32,7 +35,12 @@ from app.widgets.elided import Elided
 from app.widgets.empty_state import EmptyState
 from app.widgets.legend import Legend
 
-PICTURE_SCALE = 2.0
+PICTURE_SCALE = 2
+"""Pixels of a saved picture for one on the screen."""
+FINE_SCALE = 3
+"""The same where print is the aim."""
+_FINE = "PNG picture, fine (*.png)"
+_KINDS = f"PNG picture (*.png);;{_FINE};;SVG picture (*.svg)"
 
 
 class PlotPanel(QWidget):
@@ -62,6 +70,7 @@ class PlotPanel(QWidget):
         self._empty = EmptyState(parent=self)
         self._empty_action = ""
         self._stack = QStackedWidget(self)
+        self._below: QWidget | None = None
         self.body = QVBoxLayout()
         self._stale: set[str] = set()
         self._timer = QTimer(self)
@@ -156,6 +165,17 @@ class PlotPanel(QWidget):
         """Put a further row of controls under the first; it is in no picture."""
         self._outside.insertWidget(1, row)
 
+    def add_below(self, widget: QWidget) -> None:
+        """Put a list under the picture, with a handle between; it is in no picture."""
+        splitter = QSplitter(Qt.Orientation.Vertical, self)
+        splitter.setChildrenCollapsible(False)
+        self._outside.insertWidget(self._outside.indexOf(self._stack), splitter, 1)
+        splitter.addWidget(self._stack)
+        splitter.addWidget(widget)
+        splitter.setStretchFactor(0, 3)
+        splitter.setStretchFactor(1, 2)
+        self._below = widget
+
     def set_subtitle(self, text: str) -> None:
         """Say what is measured, in which unit, on how much data."""
         self._subtitle.setText(text)
@@ -196,6 +216,7 @@ class PlotPanel(QWidget):
         self._empty_action = key
         self._stack.setCurrentWidget(self._empty)
         self._bar.setVisible(controls)
+        self._offer_picture(False)
         self.read_out.set_full("")
         self.set_summary(f"{title}. {text}")
 
@@ -203,6 +224,13 @@ class PlotPanel(QWidget):
         """Show the plot again."""
         self._stack.setCurrentWidget(self._picture)
         self._bar.setVisible(True)
+        self._offer_picture(True)
+
+    def _offer_picture(self, is_there: bool) -> None:
+        if self._below is not None:
+            self._below.setVisible(is_there)
+        for action in self._actions:
+            action.setEnabled(is_there)
 
     @property
     def is_empty(self) -> bool:
@@ -249,7 +277,7 @@ class PlotPanel(QWidget):
 
     # -- taking the picture away ---------------------------------------------------
 
-    def picture(self, scale: float = PICTURE_SCALE) -> QImage:
+    def picture(self, scale: int = PICTURE_SCALE) -> QImage:
         """Return the picture with title and legend, in print colours on white."""
         size = self._picture.size()
         image = QImage(size * scale, QImage.Format.Format_RGB32)
@@ -260,14 +288,18 @@ class PlotPanel(QWidget):
         painter.end()
         return image
 
-    def save_picture(self, path: Path) -> None:
+    def save_picture(self, path: Path, scale: int = PICTURE_SCALE) -> None:
         """Write the picture as what its ending says: SVG, PNG, JPEG ...
+
+        Args:
+            path: The file.
+            scale: Pixels for one on the screen; SVG needs none.
 
         Raises:
             OSError: the file cannot be written.
         """
         if path.suffix.lower() != ".svg":
-            if not self.picture().save(str(path)):
+            if not self.picture(scale).save(str(path)):
                 raise OSError(f"{path} cannot be written.")
             return
         size = self._picture.size()
@@ -304,6 +336,8 @@ class PlotPanel(QWidget):
     @Slot()
     def copy_picture(self) -> None:
         """Put the picture on the clipboard."""
+        if self.is_empty:
+            return
         QApplication.clipboard().setImage(self.picture())
         self.message.emit("Picture copied.")
 
@@ -327,24 +361,32 @@ class PlotPanel(QWidget):
 
     @Slot()
     def _ask_picture(self) -> None:
-        kinds = "PNG picture (*.png);;SVG picture (*.svg)"
-        self._ask("Save picture", kinds, self.save_picture)
+        path, kind = self._ask("Save picture", _KINDS)
+        if path is not None:
+            scale = FINE_SCALE if kind == _FINE else PICTURE_SCALE
+            self._save(path, partial(self.save_picture, scale=scale))
 
     @Slot()
     def _ask_numbers(self) -> None:
         table = self.table()
         if table is not None:
-            self._ask("Save numbers", "CSV table (*.csv)", table.save)
+            path, _ = self._ask("Save numbers", "CSV table (*.csv)")
+            if path is not None:
+                self._save(path, table.save)
 
-    def _ask(self, title: str, kinds: str, save: object) -> None:
+    def _ask(self, title: str, kinds: str) -> tuple[Path | None, str]:
+        """Return the file a person chooses, with an ending, and its kind."""
         name, kind = QFileDialog.getSaveFileName(self, title, "", kinds)
         if not name:
-            return
+            return None, kind
         path = Path(name)
         if not path.suffix:
             path = path.with_suffix(kind[kind.index("*") + 1 : kind.index(")")])
+        return path, kind
+
+    def _save(self, path: Path, save: Callable[[Path], None]) -> None:
         try:
-            save(path)  # type: ignore[operator]
+            save(path)
         except OSError as error:
             self.message.emit(str(error))
         else:
