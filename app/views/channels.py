@@ -63,7 +63,7 @@ class ChannelsView(PlotPanel):
         self.plot = ChannelPlot("Smallest and largest value of every channel")
         self.lists = TableTabs({CHANNELS: "Widest channels", POSITIONS: "Top tokens"})
         self.body.addWidget(self.plot, 1)
-        self.add_below(self.lists)
+        self.add_list(self.lists)
         self.plot.setMinimumHeight(theme().line(6))
         self.plot.axis("left").setWidth(theme().em(9))
         self.source_box.currentIndexChanged.connect(self._on_any)

@@ -133,7 +133,7 @@ class SensitivityView(PlotPanel):
         self._second = QWidget(self)
         self._second.setLayout(self._tools)
         self._tools.setContentsMargins(0, 0, 0, 0)
-        self.add_below(self._second)
+        self.add_control_row(self._second)
         self.body.addWidget(self._stack_of_pages, 1)
         self._connect()
 

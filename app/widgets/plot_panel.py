@@ -144,10 +144,6 @@ class PlotPanel(QWidget):
 
     # -- for subclasses ------------------------------------------------------------
 
-    def add_below(self, controls: QWidget) -> None:
-        """Put a second line of controls under the first."""
-        self._outside.insertWidget(1, controls)
-
     def refresh(self, stale: set[str]) -> None:
         """Redraw the parts named in `stale`; "all" means everything."""
         raise NotImplementedError
@@ -165,7 +161,7 @@ class PlotPanel(QWidget):
         """Put a further row of controls under the first; it is in no picture."""
         self._outside.insertWidget(1, row)
 
-    def add_below(self, widget: QWidget) -> None:
+    def add_list(self, widget: QWidget) -> None:
         """Put a list under the picture, with a handle between; it is in no picture."""
         splitter = QSplitter(Qt.Orientation.Vertical, self)
         splitter.setChildrenCollapsible(False)
@@ -269,7 +265,8 @@ class PlotPanel(QWidget):
     def _on_theme(self) -> None:
         # Set, not inherited: an inherited palette arrives later than a picture is
         # rendered in the print colours.
-        for label, role in ((self._title, "text"), (self._subtitle, "muted")):
+        for label in self._picture.findChildren(QLabel):
+            role = "muted" if label is self._subtitle else "text"
             palette = label.palette()
             palette.setColor(palette.ColorRole.WindowText, theme().colour(role))
             label.setPalette(palette)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
+import pkgutil
 from collections.abc import Iterator
 from xml.etree import ElementTree
 
@@ -14,7 +16,7 @@ from PySide6.QtGui import QColor, QImage, QPainter
 from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QApplication, QFileDialog
 
-import app.main_window  # noqa: F401 - defines every panel of the desk
+import app.views
 from analysis.project import Project
 from app.context import AppContext
 from app.theme import theme
@@ -30,10 +32,14 @@ from tests.app.test_error_map import add_picture
 
 LAYER = 1
 WHITE = QColor("white").rgb()
-PANELS = sorted(
-    (cls for cls in PlotPanel.__subclasses__() if cls.__module__.startswith("app.")),
-    key=lambda cls: cls.__name__,
-)
+
+
+def plot_panels() -> list[type[PlotPanel]]:
+    """Return every plot panel that the window has, by name."""
+    for module in pkgutil.iter_modules(app.views.__path__):
+        importlib.import_module(f"app.views.{module.name}")
+    found = [x for x in PlotPanel.__subclasses__() if x.__module__.startswith("app.")]
+    return sorted(found, key=lambda cls: cls.__name__)
 
 
 def settle() -> None:
@@ -64,7 +70,7 @@ def context(qapp) -> Iterator[AppContext]:
     theme().set_mode("system")
 
 
-@pytest.fixture(params=PANELS, ids=lambda cls: cls.__name__)
+@pytest.fixture(params=plot_panels(), ids=lambda cls: cls.__name__)
 def panel(request, qtbot, context) -> PlotPanel:
     panel = request.param(context)
     qtbot.addWidget(panel)
