@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from quant_core.sites import Layer
 
 MEASURE = "error_map"
+KEPT_WEIGHTS = 250_000_000
+"""Weights of which a project keeps pictures: at 16 bits for each error, its share of
+the coarser levels and the weight before rounding, some 1.2 GB uncompressed."""
 Floats = NDArray[np.float32]
 
 
@@ -114,12 +118,17 @@ class ErrorPicture:
         return self.levels[0].shape
 
     def read(self, level: int, rows: slice, columns: slice) -> Floats:
-        """Return a window of a level: stored minus true weights, float32."""
-        return self._window(f"level{level}", rows, columns, self.units[0])
+        """Return a window of a level: stored minus true weights, float32.
+
+        NaN when the picture was deleted meanwhile: whoever shows it hears of that a
+        turn of the event loop later.
+        """
+        shape = self.levels[level].shape
+        return self._window(f"level{level}", rows, columns, self.units[0], shape)
 
     def weights(self, rows: slice, columns: slice) -> Floats:
         """Return a window of the weights before rounding, float32."""
-        return self._window("weight", rows, columns, self.units[1])
+        return self._window("weight", rows, columns, self.units[1], self.shape)
 
     def profile(self, side: str) -> tuple[Floats, Floats]:
         """Return root mean square and largest error of every row or column.
@@ -135,9 +144,17 @@ class ErrorPicture:
         assert largest is not None
         return rms, largest
 
-    def _window(self, what: str, rows: slice, columns: slice, unit: float) -> Floats:
-        name = f"{self.name}/{what}"
-        part = self.project.window(name, self.run, rows, columns)
+    def _window(
+        self,
+        what: str,
+        rows: slice,
+        columns: slice,
+        unit: float,
+        shape: tuple[int, int],
+    ) -> Floats:
+        part = self.project.window(f"{self.name}/{what}", self.run, rows, columns)
+        if part is None:
+            return np.full(shape, np.nan, np.float32)[rows, columns]
         values = np.asarray(part, np.float32)
         return values * np.float32(unit) if unit != 1 else values
 
@@ -159,6 +176,49 @@ def find_picture(
         if scale is not None:
             return _picture(project, run, name, scale)
     return None
+
+
+def prune_pictures(project: Project, limit: int = KEPT_WEIGHTS) -> tuple[int, ...]:
+    """Delete the runs whose pictures newer ones replace, or that are too many to keep.
+
+    Pictures are large and quickly made again, so a project keeps the newest of them up
+    to a limit. The newest run stays whatever its size. What else a deleted run knew,
+    its largest and mean errors, goes with it.
+
+    Args:
+        project: Where they are kept.
+        limit: Weights of all the pictures kept.
+
+    Returns:
+        The runs deleted, newest first.
+
+    Raises:
+        AnalysisError: the project is read-only, or its file is damaged.
+    """
+    runs = [info.id for info in project.runs if info.measure == MEASURE]
+    shown: set[str] = set()
+    kept, deleted = 0, []
+    for place, run in enumerate(reversed(runs)):
+        mine = {
+            name.removesuffix("/scale")
+            for name in project.run_arrays(run)
+            if name.endswith("/scale")
+        }
+        size = sum(_weights(project, name, run) for name in mine)
+        is_needed = bool(mine - shown) and kept + size <= limit
+        if place and not is_needed:
+            deleted.append(run)
+            continue
+        shown |= mine
+        kept += size
+    for run in deleted:
+        project.delete_run(run)
+    return tuple(deleted)
+
+
+def _weights(project: Project, name: str, run: int) -> int:
+    """Return how many weights a picture shows."""
+    return math.prod(project.shape_of(f"{name}/level0", run) or (0,))
 
 
 def _picture(

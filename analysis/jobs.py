@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from analysis import error_picture
 from analysis.errors import AnalysisError
 from analysis.measures import NAMES
 from analysis.messages import (
@@ -188,8 +189,13 @@ class Recorder:
             AnalysisError: the project cannot be written; nothing is lost.
         """
         run, self._run = self._run, None
-        if run is not None:
-            self._project.end_run(run, status)
+        if run is None:
+            return
+        measure = next(x.measure for x in self._project.runs if x.id == run)
+        if measure == error_picture.MEASURE:
+            # Before the results are merged, so that they take the room that falls free.
+            error_picture.prune_pictures(self._project)
+        self._project.end_run(run, status)
 
     def _keep_score(self) -> None:
         meta = self._evaluating

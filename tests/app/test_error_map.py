@@ -183,6 +183,22 @@ def test_two_schemes_side_by_side_have_one_scale_and_one_view(view, project):
     assert not second.isVisible()
 
 
+def test_a_picture_that_is_deleted_is_not_read_again(view, project):
+    view.scheme_box.setCurrentText("int4")
+    settle()
+    assert not view.is_empty
+    picture = view._pictures[0]
+    project.delete_run(picture.run)
+    # In the same turn of the event loop it may still be panned or pointed at.
+    window = slice(3, 8), slice(0, 4)
+    assert np.isnan(picture.read(0, *window)).all()
+    assert picture.weights(*window).shape == (5, 4)
+    view.plots[0].hovered.emit(QPointF(4.5, 4.5))
+    assert not view.grab().isNull()
+    settle()
+    assert view.empty_title == "No picture yet"
+
+
 def test_signs_are_told_by_a_diverging_map_around_zero(view, project):
     view.scheme_box.setCurrentText("int4")
     view.sign_box.setChecked(True)
