@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from quant_core.errors import QuantError
 from quant_core.formats import FORMATS, Format, get_format
 from quant_core.granularity import GRANULARITIES, group_size
-from quant_core.ranges import RANGES, canonical_range
+from quant_core.ranges import RANGES, Manual, canonical_range, get_range
 from quant_core.rounding import ROUNDINGS
 
 _PARTS = ("format", "granularity", "range", "rounding")
@@ -20,11 +20,12 @@ class Scheme:
 
     Float types (`float16`, `bfloat16`, `float32`) have no scale, so their
     granularity and range are always the default ones: equal storage compares equal.
+    For the same reason a range given by hand is one for the whole tensor.
 
     Attributes:
         format: Name in `quant_core.formats.FORMATS`.
         granularity: "tensor", "channel", "group(n)" or "token".
-        range: "minmax", "percentile(p)" or "mse".
+        range: "minmax", "percentile(p)", "mse" or "manual(low:high)".
         rounding: "nearest".
 
     Raises:
@@ -47,6 +48,8 @@ class Scheme:
         if size is not None:
             object.__setattr__(self, "granularity", f"group({size})")
         object.__setattr__(self, "range", canonical_range(self.range))
+        if isinstance(get_range(self.range), Manual):
+            object.__setattr__(self, "granularity", "tensor")
         if self.rounding not in ROUNDINGS:
             raise QuantError(
                 "There is no such rounding.",

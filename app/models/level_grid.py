@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quant_core.formats import Format
-from quant_core.ranges import MinMse, Percentile, get_range
+from quant_core.ranges import Manual, MinMse, Percentile, get_range
 from quant_core.ranges.min_mse import COARSE, FINE
 from quant_core.scheme import Scheme
 
@@ -168,6 +168,8 @@ def _ranges(scheme: Scheme, data: Distribution) -> tuple[Floats, Floats, str]:
     """Return the range each grid covers, `[1]` or `[channels]`, and a remark."""
     estimator, form = get_range(scheme.range), scheme.number_format
     clips = isinstance(estimator, (Percentile, MinMse))
+    if isinstance(estimator, Manual):
+        return np.array([estimator.low]), np.array([estimator.high]), ""
     if scheme.granularity == "tensor":
         low, high = np.array([data.low.min()]), np.array([data.high.max()])
         if isinstance(estimator, Percentile):

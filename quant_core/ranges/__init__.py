@@ -6,6 +6,7 @@ import re
 
 from quant_core.errors import QuantError
 from quant_core.ranges.base import Extrema, QParams, Range
+from quant_core.ranges.manual import Manual
 from quant_core.ranges.min_mse import MinMse
 from quant_core.ranges.minmax import MinMax
 from quant_core.ranges.percentile import Percentile
@@ -13,6 +14,7 @@ from quant_core.ranges.percentile import Percentile
 __all__ = [
     "RANGES",
     "Extrema",
+    "Manual",
     "MinMax",
     "MinMse",
     "Percentile",
@@ -26,14 +28,15 @@ RANGES: dict[str, type[Range]] = {
     "minmax": MinMax,
     "percentile": Percentile,
     "mse": MinMse,
+    "manual": Manual,
 }
 """Name -> estimator, in the order the window shows them."""
 
-_TEXT = re.compile(r"(\w+)(?:\(([0-9.]+)\))?")
+_TEXT = re.compile(r"(\w+)(?:\(([^()]+)\))?")
 
 
 def get_range(text: str) -> Range:
-    """Return the estimator written as "minmax", "percentile(99.9)" or "mse".
+    """Return the estimator of "minmax", "percentile(99.9)", "mse", "manual(-1:1)".
 
     Raises:
         QuantError: there is no such estimator, or its number is out of bounds.
@@ -43,7 +46,10 @@ def get_range(text: str) -> Range:
     try:
         if name == "percentile":
             return Percentile(float(number)) if number else Percentile()
-        if name in RANGES and number is None:
+        if name == "manual" and number:
+            low, high = map(float, number.split(":"))
+            return Manual(low, high)
+        if name in ("minmax", "mse") and number is None:
             return RANGES[name]()
     except ValueError as error:
         if isinstance(error, QuantError):
@@ -51,7 +57,8 @@ def get_range(text: str) -> Range:
     raise QuantError(
         "There is no such range estimator.",
         value=text,
-        allowed="minmax, percentile(p) with p above 50 and at most 100, mse",
+        allowed="minmax, percentile(p) with p above 50 and at most 100, mse, "
+        "manual(low:high)",
     )
 
 

@@ -6,11 +6,13 @@ import torch
 
 from quant_core.errors import QuantError
 from quant_core.formats import FORMATS, get_format
-from quant_core.ranges import RANGES, MinMax, MinMse, Percentile, get_range
+from quant_core.quantizer import Quantizer
+from quant_core.ranges import RANGES, Manual, MinMax, MinMse, Percentile, get_range
 from quant_core.ranges.base import params_of_range
 from quant_core.ranges.min_mse import COARSE, FINE
 from quant_core.ranges.minmax import extrema
 from quant_core.rounding.nearest import Grid
+from quant_core.scheme import Scheme, parse_scheme
 from tests.helpers import truth_params
 
 AFFINE = [name for name, fmt in FORMATS.items() if fmt.affine]
@@ -142,10 +144,58 @@ def test_float_types_have_no_scale() -> None:
 
 
 def test_names() -> None:
-    assert list(RANGES) == ["minmax", "percentile", "mse"]
-    for text in ("minmax", "percentile(99.95)", "mse"):
+    assert list(RANGES) == ["minmax", "percentile", "mse", "manual"]
+    for text in ("minmax", "percentile(99.95)", "mse", "manual(-0.25:0.75)"):
         assert get_range(text).key == text
     with pytest.raises(QuantError, match="no such range estimator"):
         get_range("max")
     with pytest.raises(QuantError, match="out of bounds"):
         Percentile(101)
+
+
+@pytest.mark.parametrize("name", [n for n, f in FORMATS.items() if f.scaled])
+def test_a_range_by_hand_is_that_of_data_that_reach_so_far(name: str) -> None:
+    fmt, x = get_format(name), torch.randn(3, 20)
+    params = Manual(-0.5, 0.75).fit(x, fmt)
+    scale, zero = truth_params([-0.5, 0.75], fmt)
+    assert params.scale.tolist() == [[scale]] * 3
+    assert params.zero_point is None or params.zero_point.tolist() == [[zero]] * 3
+
+
+def test_values_beyond_a_range_by_hand_are_clipped() -> None:
+    x = torch.tensor([[-3.0, -0.4, 0.1, 2.0]])
+    stored = Quantizer(parse_scheme("int8/manual(-1:1)")).fake_quantize(x)
+    assert stored.amin() == -1
+    assert stored.amax() == 1
+    assert torch.allclose(stored[0, 1:3], x[0, 1:3], atol=1 / 254)
+    with pytest.raises(QuantError, match="1 NaN of 4 values"):
+        Manual(-1, 1).fit(x.masked_fill(x > 1, float("nan")), get_format("int8"))
+
+
+def test_limits_by_hand_are_written_as_they_are_read() -> None:
+    assert Manual(-1 / 3, 2e-7).key == "manual(-0.333333333:2e-07)"
+    assert get_range(Manual(-1 / 3, 2e-7).key) == Manual(-1 / 3, 2e-7)
+    assert Manual(-0.0, 1).key == "manual(0:1)"
+    scheme = parse_scheme("uint4/group(64)/manual(-1.50:2)")
+    assert scheme.key == "uint4/tensor/manual(-1.5:2)"
+    assert parse_scheme(scheme.key) == scheme
+    assert Scheme.from_json(scheme.to_json()) == scheme
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("manual", "no such range"),
+        ("manual(1)", "no such range"),
+        ("manual(-1:1:2)", "no such range"),
+        ("manual(a:b)", "no such range"),
+        ("manual(0:0)", "do not hold zero"),
+        ("manual(0.5:1)", "do not hold zero"),
+        ("manual(-1:-0.5)", "do not hold zero"),
+        ("manual(-inf:1)", "do not hold zero"),
+        ("manual(nan:1)", "do not hold zero"),
+    ],
+)
+def test_limits_that_make_no_range_are_refused(text: str, match: str) -> None:
+    with pytest.raises(QuantError, match=match):
+        get_range(text)

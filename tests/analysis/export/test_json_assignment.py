@@ -83,13 +83,22 @@ def test_every_format_fits_the_schema(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["int4/group(8)", "int8/tensor", "int8/token", "int8/mse"]
+    "text",
+    [
+        "int4/group(8)",
+        "int8/tensor",
+        "int8/token",
+        "int8/mse",
+        "int4/manual(-0.5:2e-3)",
+    ],
 )
 def test_every_part_of_a_scheme_fits_the_schema(text: str) -> None:
     document = Assignment.float(LAYERS, "tiny", "d").with_weight(
         [0], parse_scheme(text)
     )
     jsonschema.validate(document.to_json(), schema())
+    again = Assignment.from_json(document.to_json(), LAYERS, "d")
+    assert again.scheme_of(0) == parse_scheme(text)
 
 
 @pytest.mark.parametrize(
