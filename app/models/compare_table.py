@@ -121,7 +121,9 @@ class DifferenceModel(QAbstractTableModel):
             found.scheme(right, at),
             _error(left, at),
             _error(right, at),
-            _signed(change, significant),
+            f"≈ {_signed(change, significant)}"
+            if found.is_noise(at)
+            else _signed(change, significant),
             size(float(left.size[at])),
             size(float(right.size[at])),
             _signed(float(right.size[at] - left.size[at]), size),

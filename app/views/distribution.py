@@ -37,7 +37,7 @@ from app.widgets.plot_panel import PlotPanel
 from app.widgets.tick_box import TickBox
 from quant_core.scheme import Scheme, parse_scheme
 
-ASSIGNED = "As assigned"
+ASSIGNED = "Assigned"
 
 
 class DistributionView(PlotPanel):
@@ -66,14 +66,17 @@ class DistributionView(PlotPanel):
 
     def _build_controls(self) -> None:
         self.source_box = QComboBox(self)
-        for key, text in SOURCES.items():
+        # Short, so that the line of controls fits a narrow panel.
+        for key, text in ((WEIGHTS, "Weights"), (INPUT, "Inputs")):
             self.source_box.addItem(text, key)
         self.source_box.setAccessibleName("Weights or input activations")
+        self.source_box.setToolTip("The weights of the layer, or what it is given")
         self.scheme_box = QComboBox(self)
         self.scheme_box.setAccessibleName("Scheme whose levels are shown")
         self.scheme_box.setToolTip("Whose levels are drawn over the histogram")
         self.scheme_box.addItem(ASSIGNED)
         for box in (self.source_box, self.scheme_box):
+            box.setSizePolicy(QSizePolicy.Policy.Minimum, QSizePolicy.Policy.Fixed)
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.channel_box = QSpinBox(self)
         self.channel_box.setRange(TYPICAL, 0)

@@ -167,6 +167,9 @@ class FindingsView(QWidget):
         if project is None or not project.runs and not _is_quantized(project):
             self._show_empty()
             return
+        if not self.cards:
+            self._empty.set_text("Looking…", "The results are judged rule by rule.")
+            self._stack.setCurrentWidget(self._empty)
         self._found = {}
         self._rules = verdicts(project, channels=self._channels)
         self._step.start()

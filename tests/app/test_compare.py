@@ -96,7 +96,7 @@ def test_the_stored_float_has_nothing_left_of_the_present_one(qapp):
     assert plain.digest == stored(12).digest
 
 
-def test_differences_within_the_error_are_grey(qapp):
+def test_differences_within_the_error_are_grey_and_say_so(qapp):
     project = analysed(12)
     project.set_weight([3], Scheme("int6"))
     left = project.assignment
@@ -111,6 +111,10 @@ def test_differences_within_the_error_are_grey(qapp):
     assert (ink is not None) == is_noise
     found.right.stderr[:] = 1e9
     assert found.is_noise(0)
+    assert model.line(0)[5].startswith("≈ ")
+    found.right.stderr[:], found.left.stderr[:] = 0.0, 0.0
+    assert not model.line(0)[5].startswith("≈")
+    found.right.stderr[:] = 1e9
     assert "may be chance" in model.index(0, 5).data(Qt.ItemDataRole.ToolTipRole)
 
 
