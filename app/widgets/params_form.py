@@ -59,7 +59,9 @@ class ParamsForm(QWidget):
                 field.set_title(title)
             field.setToolTip(wrapped(info.doc))
             explain_control(field, info.name, method.key)
-            layout.addRow(title, field)
+            # Whole numbers carry their unit behind them.
+            in_label = info.unit and isinstance(field, QLineEdit)
+            layout.addRow(f"{title} [{info.unit}]" if in_label else title, field)
             self._listen(field)
             self._fields[info.name] = field
 

@@ -7,6 +7,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QComboBox,
     QDialogButtonBox,
+    QLabel,
     QLineEdit,
     QPushButton,
     QSpinBox,
@@ -47,6 +48,14 @@ def test_every_search_is_offered_with_its_help(qtbot, settings):
         assert about.startswith((kind.__doc__ or "").split(".")[0].replace("\n", " "))
         assert ("Reconstruction:" in about) == bool(kind.reconstruction)
         assert form.mistake() == ""
+
+
+def test_numbers_have_their_units(qtbot, settings):
+    form = SearchDialog(settings, "any")
+    qtbot.addWidget(form)
+    choose(form, "exact")
+    labels = {label.text() for label in form._params.findChildren(QLabel)}
+    assert labels == {"Proven gap", "Time limit [s]"}
 
 
 def test_parameters_are_read_checked_and_kept(qtbot, settings):
