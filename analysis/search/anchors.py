@@ -31,7 +31,7 @@ FORMAT = 0.5
 LAYER = 0.5
 """The same of a layer's own factor around that of its format."""
 
-SHARE = 0.5, 0.5
+SHARE = 1.0, 0.3
 """Share of the estimated cross terms before any run, and its standard deviation."""
 
 NOISE = 0.05

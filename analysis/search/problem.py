@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
+from analysis.prediction import probe_noise
 from analysis.search.budget import UNITS, Budget, Limit
 from quant_core.assignment import Assignment
 from quant_core.scheme import Scheme
@@ -137,13 +138,18 @@ class Probes:
     def interaction(self, choice: NDArray[np.integer]) -> float:
         """Return the sum of the cross terms over the sum of the own errors.
 
-        Factors change both alike, near enough, and are left out.
+        Shrunk by the noise of the probes, as predictions are (`Predictor.predict`).
+        Factors change both sums alike, near enough, and are left out.
         """
         used = self.column[np.arange(len(choice)), choice]
         columns = np.where(used >= 0, self.v[:, used], 0.0).sum(-1, dtype=np.float64)
-        own = float((columns**2).sum() + (self.kept**2).sum())
-        together = float(((self.kept + columns.sum(1)) ** 2).sum())
-        return together / own - 1.0 if own > 0 else 0.0
+        own = (columns**2).sum(1) + self.kept**2
+        cross = (self.kept + columns.sum(1)) ** 2 - own
+        if not (own.sum() > 0 and cross.sum()):
+            return 0.0
+        noise = probe_noise(cross, self.weight, self.cluster) * self.weight.sum()
+        share = max(0.0, 1.0 - (noise / cross.sum()) ** 2)
+        return float(share * cross.sum() / own.sum())
 
 
 @dataclass(frozen=True)

@@ -124,11 +124,20 @@ def test_interaction_is_the_share_of_the_cross_terms() -> None:
     table = table_with_rows(1)
     probes = table.probes
     assert probes is not None
+    assert Probes.none(table.cost.shape).interaction(table.cost.argmin(1)) == 0.0
     for choice in itertools.islice(assignments(table), 1, 40, 7):
-        own = table.error(choice)
-        expected = probes.error(choice) / own - 1 if own else 0.0
+        cross = np.zeros(len(probes.v))
+        for row, option in enumerate(choice):
+            for other, its in enumerate(choice):
+                if row != other:
+                    pair = probes.column_of(row, option), probes.column_of(other, its)
+                    cross += pair[0] * pair[1]
+        of_sample = [cross[probes.cluster == k] for k in np.unique(probes.cluster)]
+        variance = sum(len(x) * x.var(ddof=1) for x in of_sample)
+        shrunk = max(0.0, 1.0 - variance / cross.sum() ** 2) if cross.any() else 0.0
+        own = len(cross) * table.error(choice)
+        expected = shrunk * cross.sum() / own if own else 0.0
         assert probes.interaction(choice) == pytest.approx(expected, rel=1e-5)
-    assert Probes.none(table.cost.shape).interaction(choice) == 0.0
 
 
 def test_most_descents_find_the_optimum() -> None:
