@@ -379,7 +379,8 @@ class Project(Persistent):
                 is then kept in memory).
         """
         self._need_writable()
-        entry = score(value, stderr, unit, samples, metrics, now())
+        size = assignment.totals().bytes
+        entry = score(value, stderr, unit, samples, metrics, now(), size)
         try:
             self._do(Record("measured", {"digest": assignment.digest, "score": entry}))
         finally:

@@ -76,6 +76,14 @@ class Scores(Readings):
         return None if found is None else dict(found)
 
     @property
+    def measured_scores(self) -> tuple[dict[str, Any], ...]:
+        """All measured scores, of whichever assignment, the newest last.
+
+        Besides what `measured_of` tells, `bytes` where it was kept.
+        """
+        return tuple(dict(score) for score in self._measured.values())
+
+    @property
     def last_measured(self) -> dict[str, Any] | None:
         """The newest measured score, of whichever assignment (its `digest`)."""
         if not self._measured:
@@ -96,6 +104,7 @@ def score(
     samples: int,
     metrics: Mapping[str, float] | None,
     created: str,
+    size: float,
 ) -> dict[str, Any]:
     """Return the measured error of a whole assignment as JSON values."""
     return {
@@ -104,6 +113,7 @@ def score(
         "unit": unit,
         "samples": int(samples),
         "metrics": {name: float(v) for name, v in (metrics or {}).items()},
+        "bytes": float(size),
         "state": "assignment",
         "created": created,
     }

@@ -48,9 +48,57 @@ class Front:
             raise IndexError(f"the front has {len(self)} points, not one at {point}")
         return self._groups.expand(self._path.options(point))
 
+    def price(self, point: int) -> float:
+        """Return how far the error falls per further bit of storage at a point.
+
+        Every layer of the front minimises its error plus this price times its bits;
+        0 at the end of the front.
+        """
+        if point + 1 >= len(self):
+            return 0.0
+        drop = self.cost[point] - self.cost[point + 1]
+        return float(drop / (self.bits[point + 1] - self.bits[point]))
+
+    def tied_to(self, row: int) -> NDArray[np.int64]:
+        """Return the rows that choose together with one, itself among them."""
+        return np.flatnonzero(self._groups.of_row == self._groups.of_row[row])
+
+    def options_of(self, row: int) -> tuple[Floats, Floats]:
+        """Return `[P]` bits and error of a row with all that is tied to it."""
+        group = self._groups.of_row[row]
+        return self._groups.bits[group], self._groups.cost[group] * self._groups.scale
+
+    def next_steps(self, choice: NDArray[np.integer]) -> tuple[Floats, Floats]:
+        """Return what the next step up of every row buys.
+
+        The step is the steepest fall of the error per bit; tied rows step together.
+
+        Args:
+            choice: `[R]` options that keep the ties.
+
+        Returns:
+            `[R]` further bits and fall of the error; NaN where no step up helps.
+        """
+        groups = self._groups
+        _, first = np.unique(groups.of_row, return_index=True)
+        here, rows = choice[first], np.arange(len(first))
+        more = groups.bits - groups.bits[rows, here][:, None]
+        fall = groups.cost[rows, here][:, None] - groups.cost
+        better = np.isfinite(more) & np.isfinite(fall) & (more > 0) & (fall > 0)
+        rate = np.where(better, fall, -np.inf) / np.where(better, more, 1.0)
+        to = rate.argmax(1)
+        known = np.isfinite(rate[rows, to])
+        spent = np.where(known, more[rows, to], np.nan)
+        bought = np.where(known, fall[rows, to] * groups.scale, np.nan)
+        return spent[groups.of_row], bought[groups.of_row]
+
     def totals(self, amount: Floats) -> Floats:
         """Return `[n]` sums of `amount [G, P]`, tied layers added up, at all points."""
         return self._path.totals(amount)
+
+    def sums(self, array: Floats) -> Floats:
+        """Return `[n]` sums of `array [R, P]` over the chosen options at all points."""
+        return self._path.totals(self._groups.sums(array))
 
 
 def front(

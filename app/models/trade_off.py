@@ -48,6 +48,7 @@ class Offer:
     Attributes:
         table: The costs they were made from.
         front: Best assignments at every size.
+        stderr: `[n]` standard error of the front's errors, layers independent.
         uniform: One candidate per format.
         kept: One candidate per named assignment whose errors are known.
         held: Layers that keep their scheme: locked, or not analysed.
@@ -56,6 +57,7 @@ class Offer:
 
     table: CostTable
     front: Front
+    stderr: NDArray[np.float64]
     uniform: tuple[Candidate, ...]
     kept: tuple[Candidate, ...]
     held: NDArray[np.bool_]
@@ -92,7 +94,10 @@ def offer_of(project: Project) -> Offer:
             kept.append(_candidate(name, None, table, stderrs, choice))
     held = np.isfinite(table.cost).sum(1) <= 1
     key = state_key(project, held)
-    return Offer(table, front(table), tuple(uniform), tuple(kept), held, key)
+    line = front(table)
+    # Sums of steps that cancel may end a rounding error below zero.
+    spread = np.sqrt(np.maximum(line.sums(np.nan_to_num(stderrs) ** 2), 0.0))
+    return Offer(table, line, spread, tuple(uniform), tuple(kept), held, key)
 
 
 def state_key(project: Project, held: NDArray[np.bool_]) -> tuple[object, ...]:

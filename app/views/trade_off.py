@@ -11,16 +11,18 @@ from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QWidget
 
 from app.context import AppContext
+from app.models.proposal import Proposal
 from app.models.trade_off import Candidate, Offer, current_choice, offer_of, state_key
 from app.theme import theme
 from app.views.captions import run_caption
+from app.views.proposal import ProposalPane
 from app.widgets.data_table import Table
 from app.widgets.format import significant, with_error
 from app.widgets.format import size as size_text
 from app.widgets.legend import Entry
 from app.widgets.plot_panel import PlotPanel
 from app.widgets.tick_box import TickBox
-from app.widgets.trade_off_plot import KEPT, MEASURED, NOW, SUM, TradeOffPlot
+from app.widgets.trade_off_plot import KEPT, MEASURED, NOW, PROPOSED, SUM, TradeOffPlot
 from app.widgets.trade_off_points import Measured, Present, Spot
 from quant_core.errors import QuantError
 
@@ -43,7 +45,6 @@ class TradeOffView(PlotPanel):
         self._unit = ""
         self._cursor = -1
         self._must_fit = True
-        self._measured: Measured | None = None
         self._seconds = 0.0
         self._renewal = QTimer(self)
         self._renewal.setSingleShot(True)
@@ -53,8 +54,21 @@ class TradeOffView(PlotPanel):
         self.names_box = TickBox("&Names", self)
         self.names_box.setChecked(True)
         self.names_box.setToolTip("Write the name of a format beside its point")
+        self.proposal = ProposalPane(context, self)
+        self.proposal.setFixedHeight(theme().line(13))
+        self.layers_box = TickBox("By &layer", self)
+        self.layers_box.setToolTip(
+            "Show which layers the budget would change, what their next step buys, "
+            "and why"
+        )
         self.controls.addWidget(self.names_box)
+        self.controls.addWidget(self.layers_box)
         self.controls.addStretch(1)
+        self.add_control_row(self.proposal.bar)
+        self.add_pane(self.proposal)
+        self.proposal.setVisible(False)
+        self.layers_box.toggled.connect(self.proposal.setVisible)
+        self.proposal.changed.connect(self._on_proposed)
         self.names_box.toggled.connect(self.plot.set_names_shown)
         self.plot.hovered.connect(self._on_hover)
         self.plot.clicked.connect(self._on_click)
@@ -71,7 +85,6 @@ class TradeOffView(PlotPanel):
     @Slot()
     def _on_project(self) -> None:
         self._must_fit = True
-        self._measured = None
         self._cursor = -1
         self._seconds = 0.0
         self.invalidate("all")
@@ -100,8 +113,12 @@ class TradeOffView(PlotPanel):
         """Redraw what changed; edits of free layers move only the present point."""
         if "all" in stale:
             self._renewal.stop()
-            if self._read():
+            is_known = self._read()
+            self.layers_box.setEnabled(is_known)
+            if is_known:
                 self._show_offer()
+            self.proposal.set_offer(self._offer, self._unit)
+            if is_known:
                 self._show_now()
                 self._show_legend()
                 if self._must_fit:
@@ -113,6 +130,7 @@ class TradeOffView(PlotPanel):
         if project is None or offer is None:
             return
         self._show_now()
+        self.proposal.renew()
         if offer.key != state_key(project, offer.held):
             self._renew()
 
@@ -180,7 +198,7 @@ class TradeOffView(PlotPanel):
         spots += [
             Spot(c.name, c.size, c.error, c.stderr, KEPT, ink) for c in offer.kept
         ]
-        self.plot.set_points(sizes, offer.front.cost, tuple(spots))
+        self.plot.set_points(sizes, offer.front.cost, tuple(spots), offer.stderr)
         self._cursor = min(self._cursor, len(sizes) - 1)
         self.set_summary(
             f"{len(sizes):,} best trade-offs, from {size_text(float(sizes[0]))} with "
@@ -209,11 +227,12 @@ class TradeOffView(PlotPanel):
                 alone = float(own[np.isfinite(own)].sum())
                 present = Present(project.totals.bytes, alone, float("nan"), alone)
         self.plot.set_now(present)
-        score = project.measured
-        if score is not None and score["unit"] == self._unit:
-            size, error = project.totals.bytes, float(score["value"])
-            self._measured = Measured(size, error, float(score["stderr"]))
-        self.plot.set_measured(self._measured)
+        runs = [
+            Measured(float(x["bytes"]), float(x["value"]), float(x["stderr"]))
+            for x in project.measured_scores
+            if x["unit"] == self._unit and "bytes" in x and np.isfinite(x["value"])
+        ]
+        self.plot.set_measured(tuple(runs))
         self._show_caption(interacts=prediction is not None)
 
     def _show_legend(self) -> None:
@@ -226,9 +245,12 @@ class TradeOffView(PlotPanel):
             Entry("now, layers added up", SUM, theme().pen("current"), base),
             Entry("best trade-offs", "line", theme().pen("front", width=2), base),
         ]
-        if self._measured is not None:
+        entries.append(
+            Entry("proposed", PROPOSED, theme().pen("accent", width=2), base)
+        )
+        if self.plot.measured:
             text = theme().pen("base"), theme().brush("text")
-            entries.append(Entry("last measured", MEASURED, *text))
+            entries.append(Entry("measured", MEASURED, *text))
         for bits in sorted({c.bits_per_value or 0.0 for c in offer.uniform}):
             colour = theme().bit_colour(bits)
             mark, pen = theme().bit_mark(bits), pg.mkPen(colour)
@@ -242,6 +264,11 @@ class TradeOffView(PlotPanel):
     def fit(self) -> None:
         """Show all points."""
         self.plot.fit()
+
+    @Slot(object)
+    def _on_proposed(self, proposal: Proposal | None) -> None:
+        """Mark the point of the slider; say what it is."""
+        self.plot.set_proposed(-1 if proposal is None else proposal.point)
 
     # -- reading off and applying --------------------------------------------------
 
@@ -343,7 +370,7 @@ class TradeOffView(PlotPanel):
             return None
         names = ["best trade-off"] * len(offer.front)
         size, error = (offer.front.bits / 8).tolist(), offer.front.cost.tolist()
-        stderr = [float("nan")] * len(names)
+        stderr = offer.stderr.tolist()
         for candidate in (*offer.uniform, *offer.kept):
             names.append(candidate.name)
             size.append(candidate.size)

@@ -24,7 +24,7 @@ NOTICEABLE = 0.02
 """Relative interaction from which the sum over layers is drawn beside the point."""
 LEAST_DECADES = 0.5
 """Height of the fitting view at least."""
-NOW, SUM, KEPT, MEASURED = "crosshair", "o", "+", "x"
+NOW, SUM, KEPT, MEASURED, PROPOSED = "crosshair", "o", "+", "x", "d"
 """Marks that are no mark of a bit width."""
 
 
@@ -38,11 +38,11 @@ class TradeOffPlot(Plot):
         """Make an empty plot."""
         super().__init__(name, parent, {"top": PlotAxis("top")})
         self.per_unit, self._scale = 1e6, LogScale()
-        self._x = self._y = np.zeros(0)
+        self._x = self._y = self._low = self._high = np.zeros(0)
         self._front = 0
         self._spots: tuple[Spot, ...] = ()
         self._now: Present | None = None
-        self._run: Measured | None = None
+        self._runs: tuple[Measured, ...] = ()
         self._names_shown = True
         self._is_adjusted = False
         self._line = pg.PlotCurveItem()
@@ -53,14 +53,25 @@ class TradeOffPlot(Plot):
         self._sum = pg.ScatterPlotItem(symbol=SUM, size=11)
         self._point = pg.ScatterPlotItem(symbol=NOW, size=20)
         self._measured = pg.ScatterPlotItem(symbol=MEASURED, size=12)
+        self._proposed = pg.ScatterPlotItem(symbol=PROPOSED, size=14)
         self._hit = pg.ScatterPlotItem(symbol="o", size=20)
         self._leaders = pg.PlotCurveItem(connect="pairs")
         self._texts: list[pg.TextItem] = []
         # The grid of pyqtgraph draws every small tick across, ten times slower.
         self._grid = pg.PlotCurveItem(connect="pairs")
-        below = (self._grid, self._line, self._dots, self._leaders, self._bars)
+        self._edges = pg.PlotCurveItem(), pg.PlotCurveItem()
+        self._band = pg.FillBetweenItem(*self._edges)
+        below = (
+            self._grid,
+            self._band,
+            self._line,
+            self._dots,
+            self._leaders,
+            self._bars,
+        )
         above = (self._marks, self._link, self._sum, self._point)
-        for depth, item in enumerate((*below, *above, self._measured, self._hit)):
+        top = (self._measured, self._proposed, self._hit)
+        for depth, item in enumerate((*below, *above, *top)):
             item.setZValue(1 + depth)
             self.addItem(item, ignoreBounds=True)
         self._later = QTimer(self)
@@ -77,6 +88,7 @@ class TradeOffPlot(Plot):
         """Take the colours of the theme; the caller gives spots anew."""
         super().apply_theme()
         self._line.setPen(theme().pen("front", width=2))
+        self._band.setBrush(theme().brush("front", alpha=0.2))
         self._dots.setPen(theme().pen("base"))
         self._dots.setBrush(theme().brush("front"))
         self._bars.setOpts(pen=theme().pen("text"))
@@ -89,6 +101,8 @@ class TradeOffPlot(Plot):
         self._link.setPen(theme().pen("current", style=Qt.PenStyle.DotLine))
         self._measured.setPen(theme().pen("base"))
         self._measured.setBrush(theme().brush("text"))
+        self._proposed.setPen(theme().pen("accent", width=2))
+        self._proposed.setBrush(theme().brush("base"))
         self._hit.setPen(theme().pen("accent", width=2))
         self._hit.setBrush(QColor(0, 0, 0, 0))
 
@@ -124,8 +138,16 @@ class TradeOffPlot(Plot):
         sizes: NDArray[np.float64],
         errors: NDArray[np.float64],
         spots: tuple[Spot, ...],
+        stderrs: NDArray[np.float64] | None = None,
     ) -> None:
-        """Show a front (`sizes` in bytes, rising) and single spots."""
+        """Show a front (`sizes` in bytes, rising) and single spots.
+
+        `stderrs` are those of the front's `errors`, None for none.
+        """
+        low, high = errors, errors
+        if stderrs is not None:
+            low, high = np.maximum(errors - stderrs, 0.0), errors + stderrs
+        self._low, self._high = self._scale.to_view(low), self._scale.to_view(high)
         self._front, self._spots = len(sizes), spots
         x = np.concatenate([sizes, [s.size for s in spots]])
         y = np.concatenate([errors, [s.error for s in spots]])
@@ -170,10 +192,16 @@ class TradeOffPlot(Plot):
         self._link.setData(x if apart else [], y if apart else [])
         self._later.start()
 
-    def set_measured(self, measured: Measured | None) -> None:
-        """Show what was measured, or nothing."""
-        self._run = measured
-        places = [] if measured is None else [(measured.size, measured.error)]
+    def set_proposed(self, number: int) -> None:
+        """Mark a point of the front as proposed, -1 for none."""
+        shown = 0 <= number < self._front
+        at = slice(number, number + 1) if shown else slice(0)
+        self._proposed.setData(self._x[at], self._y[at])
+
+    def set_measured(self, measured: tuple[Measured, ...]) -> None:
+        """Show what was measured, the newest last."""
+        self._runs = measured
+        places = [(run.size, run.error) for run in measured]
         self._measured.setData(
             [size / self.per_unit for size, _ in places],
             [float(self._scale.to_view(error)) for _, error in places],
@@ -195,14 +223,19 @@ class TradeOffPlot(Plot):
         )
 
     @property
+    def band_shown(self) -> bool:
+        """Whether the front is drawn with its standard errors."""
+        return bool((self._high > self._low).any())
+
+    @property
     def present(self) -> Present | None:
         """The present assignment as drawn."""
         return self._now
 
     @property
-    def measured(self) -> Measured | None:
-        """The measured error as drawn."""
-        return self._run
+    def measured(self) -> tuple[Measured, ...]:
+        """The measured errors as drawn."""
+        return self._runs
 
     @Slot()
     def _on_adjusted(self, *_: object) -> None:
@@ -218,7 +251,7 @@ class TradeOffPlot(Plot):
         """Show all points."""
         self._is_adjusted = False
         x, y = self._x.tolist(), self._y.tolist()
-        for single in (self._now, self._run):
+        for single in (self._now, *self._runs):
             if single is not None:
                 x.append(single.size / self.per_unit)
                 y.append(float(self._scale.to_view(single.error)))
@@ -253,6 +286,8 @@ class TradeOffPlot(Plot):
         at = np.unique(np.append(np.arange(first, last, step), max(last - 1, 0)))
         at = at[at < self._front]
         self._line.setData(self._x[at], self._y[at])
+        for edge, y in zip(self._edges, (self._low, self._high), strict=True):
+            edge.setData(self._x[at], y[at])
         few = last - first <= FEW
         self._dots.setData(x=self._x[at] if few else [], y=self._y[at] if few else [])
         self._draw_grid()
@@ -277,7 +312,7 @@ class TradeOffPlot(Plot):
     def _draw_bars(self) -> None:
         """Draw error bars; on a log axis their two halves differ."""
         rows = [(s.size, s.error, s.stderr) for s in self._spots]
-        for single in (self._now, self._run):
+        for single in (self._now, *self._runs):
             if single is not None:
                 rows.append((single.size, single.error, single.stderr))
         rows = [row for row in rows if row[1] > 0 and np.isfinite(row[2])]
@@ -297,7 +332,8 @@ class TradeOffPlot(Plot):
         """Put each name where it covers neither a point nor another name."""
         points = self._pixels(self._x[self._front :], self._y[self._front :])
         taken = [QRectF(x - 6, y - 6, 12, 12) for x, y in points]
-        for single, reach in ((self._now, 11.0), (self._run, 7.0)):
+        marks = [(run, 7.0) for run in self._runs[-FEW:]]
+        for single, reach in ((self._now, 11.0), *marks):
             if single is not None:
                 y = self._scale.to_view([single.error])
                 px, py = self._pixels(np.array([single.size / self.per_unit]), y)[0]
