@@ -54,8 +54,8 @@ class ProposalPane(QWidget):
         self.setAccessibleName("Proposal, layer by layer")
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.told = Elided()
-        self.all_button = QPushButton("&Accept")
-        self.some_button = QPushButton("Accept for &selected")
+        self.all_button = QPushButton("Acce&pt")
+        self.some_button = QPushButton("Accept for selecte&d")
         self.changes_box = TickBox("Only &changes")
         self.model = ProposalModel(self)
         self.table = RowTable(self.model, WIDTHS, self)
@@ -223,8 +223,8 @@ class ProposalPane(QWidget):
         everything = 0 if found is None else len(found.changed())
         self.all_button.setEnabled(everything > 0)
         self.some_button.setEnabled(changing > 0)
-        told = f"for {count(len(chosen), '&selected layer')}" if len(chosen) else ""
-        self.some_button.setText(f"Accept {told or 'for &selected'}")
+        told = f"for {count(len(chosen), 'selecte&d layer')}" if len(chosen) else ""
+        self.some_button.setText(f"Accept {told or 'for selecte&d'}")
 
     def _show_why(self) -> None:
         found, layer = self.proposal, self._context.selection.current

@@ -56,7 +56,7 @@ class TradeOffView(PlotPanel):
         self.names_box.setToolTip("Write the name of a format beside its point")
         self.proposal = ProposalPane(context, self)
         self.proposal.setFixedHeight(theme().line(13))
-        self.layers_box = TickBox("By &layer", self)
+        self.layers_box = TickBox("B&y layer", self)
         self.layers_box.setToolTip(
             "Show which layers the budget would change, what their next step buys, "
             "and why"
