@@ -55,7 +55,6 @@ class TradeOffView(PlotPanel):
         self.names_box.setChecked(True)
         self.names_box.setToolTip("Write the name of a format beside its point")
         self.proposal = ProposalPane(context, self)
-        self.proposal.setFixedHeight(theme().line(13))
         self.layers_box = TickBox("B&y layer", self)
         self.layers_box.setToolTip(
             "Show which layers the budget would change, what their next step buys, "
@@ -65,7 +64,7 @@ class TradeOffView(PlotPanel):
         self.controls.addWidget(self.layers_box)
         self.controls.addStretch(1)
         self.add_control_row(self.proposal.bar)
-        self.add_pane(self.proposal)
+        self.add_list(self.proposal)
         self.proposal.setVisible(False)
         self.layers_box.toggled.connect(self.proposal.setVisible)
         self.proposal.changed.connect(self._on_proposed)
@@ -114,7 +113,8 @@ class TradeOffView(PlotPanel):
         if "all" in stale:
             self._renewal.stop()
             is_known = self._read()
-            self.layers_box.setEnabled(is_known)
+            self.proposal.bar.setVisible(is_known)
+            self.proposal.setVisible(is_known and self.layers_box.isChecked())
             if is_known:
                 self._show_offer()
             self.proposal.set_offer(self._offer, self._unit)

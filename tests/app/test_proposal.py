@@ -246,3 +246,14 @@ def test_the_front_has_the_error_bars_of_its_layers(view, context):
     assert view.plot.band_shown
     first, last = view.table().columns[4][0], view.table().columns[4][1]
     assert (first, last) == (offer.stderr[0], offer.stderr[1])
+
+
+def test_the_list_is_there_only_when_it_is_asked_for(view, context):
+    assert not view.proposal.bar.isVisible()  # nothing to drag without a model
+    project = open_(view, context)
+    assert view.proposal.isVisible()
+    view.layers_box.setChecked(False)
+    project.set_locked([3], True)  # renews the front
+    settle()
+    assert not view.proposal.isVisible()
+    assert view.proposal.bar.isVisible()
