@@ -108,7 +108,9 @@ def _updates(step: _Step, workers: int) -> Iterator[Update]:
     """
     alone = workers <= 1 or multiprocessing.current_process().daemon
     if alone or not getattr(step.measure, "shareable", False):
-        return step.measure.run(step.context)
+        from analysis.measures.derivable import checked
+
+        return checked(step.measure, step.context)
     from analysis.measures.sharing import shared
 
     return shared(step.measure, step.context, workers)
