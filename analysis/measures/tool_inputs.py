@@ -52,35 +52,40 @@ class InputScores:
     shrink: float = 1.0
 
     def update(self, x: Tensor) -> None:
-        """Take in the input of one sample, `[T, C]`, channels last."""
+        """Take in the inputs of some samples, `[N, T, C]`, channels last."""
         x = x.float()
-        energy = x.square().sum(0, dtype=torch.float64)
-        high, low = x.amax(0), x.amin(0)
-        centred = x - (high + low) / 2
+        samples, positions, channels = x.shape
+        energy = x.square().sum(1, dtype=torch.float64)
+        high, low = x.amax(1), x.amin(1)
+        centred = x - ((high + low) / 2).unsqueeze(1)
         magnitude = torch.maximum(high.abs(), low.abs())
-        absmax = float(magnitude.max())
-        variance = x.var(0, correction=0)
-        ordered = x.flatten().sort().values
+        absmax = magnitude.amax(1)
+        variance = x.var(1, correction=0)
+        ordered = x.flatten(1).sort(1).values
         values = (
-            float(variance.mean()),
-            float(variance.max()),
-            float(magnitude.mean()),
-            _quantile_score(ordered, absmax),
-            _kurtosis_score(ordered),
+            variance.mean(1),
+            variance.amax(1),
+            magnitude.mean(1),
+            _quantile_scores(ordered, absmax),
+            _kurtosis_scores(ordered),
         )
-        found = np.nan_to_num(np.array(values))
-        size = x.numel()
-        one = InputScores(
-            1,
-            len(x),
-            energy.cpu().numpy(),
-            np.stack([found, found**2]),
-            float(centred.std(correction=0)),
-            absmax,
-            float(energy.sum()) / size,
-            1 / size,
+        found = torch.stack([v.double() for v in values]).nan_to_num().cpu().numpy()
+        size = positions * channels
+        running = 0.0
+        for squares in energy.sum(1).tolist():
+            running = (running + squares) / size
+        self.merge(
+            InputScores(
+                samples,
+                samples * positions,
+                energy.sum(0).cpu().numpy(),
+                np.stack([found.sum(1), (found**2).sum(1)]),
+                float(centred.flatten(1).std(1, correction=0).max()),
+                float(absmax.max()),
+                running,
+                float(size) ** -samples,
+            )
         )
-        self.merge(one)
 
     def merge(self, other: InputScores) -> None:
         """Take in the samples that follow those seen here."""
@@ -132,23 +137,28 @@ class InputScores:
         return float(-(share * np.log2(share)).sum())
 
 
-def _quantile_score(ordered: Tensor, absmax: float) -> float:
-    """Return the int8 step in units of the inter-quartile range."""
-    quarter = len(ordered) // 4
-    middle = float(ordered[min(3 * quarter, len(ordered) - 1)] - ordered[quarter])
+def _quantile_scores(ordered: Tensor, absmax: Tensor) -> Tensor:
+    """Return the int8 step in units of the inter-quartile range, `[N]`.
+
+    Args:
+        ordered: The values of each sample, sorted, `[N, values]`.
+        absmax: Their largest magnitudes, `[N]`.
+    """
+    quarter, last = ordered.shape[1] // 4, ordered.shape[1] - 1
+    middle = ordered[:, min(3 * quarter, last)] - ordered[:, quarter]
     return 2 * absmax / _INT8_STEPS / (middle + _TINY)
 
 
-def _kurtosis_score(ordered: Tensor) -> float:
-    """Return the excess kurtosis of every 100th value, the 50th first."""
-    chosen = ordered[_STEP // 2 :: _STEP] if len(ordered) >= _FEW else ordered
-    deviation = (chosen - chosen.mean()).double()
-    second = float(deviation.square().mean())
-    return float(deviation.pow(4).mean()) / second**2 - 3 if second > 0 else np.nan
+def _kurtosis_scores(ordered: Tensor) -> Tensor:
+    """Return the excess kurtosis of every 100th value, the 50th first, `[N]`."""
+    every = ordered.shape[1] >= _FEW
+    chosen = ordered[:, _STEP // 2 :: _STEP] if every else ordered
+    deviation = (chosen - chosen.mean(1, keepdim=True)).double()
+    return deviation.pow(4).mean(1) / deviation.square().mean(1).square() - 3
 
 
-def by_sample(x: Tensor, samples: int, convolution: bool) -> list[Tensor] | None:
-    """Return the input of every sample as `[T, C]`, None when it cannot be told.
+def by_sample(x: Tensor, samples: int, convolution: bool) -> Tensor | None:
+    """Return inputs as `[N, T, C]`, None when samples cannot be told apart.
 
     Args:
         x: Input of a layer: `[N, ..., C]`, `[N * T, C]`, or `[N, C, ...]` of a
@@ -156,9 +166,7 @@ def by_sample(x: Tensor, samples: int, convolution: bool) -> list[Tensor] | None
         samples: Samples N in the batch.
         convolution: Whether the channels are on axis 1.
     """
-    if x.dim() < 2 or len(x) % samples:
+    if x.dim() < 2 or not len(x) or len(x) % samples:
         return None
     x = x.movedim(1, -1) if convolution else x
-    if len(x) != samples:
-        x = x.reshape(samples, -1, *x.shape[1:])
-    return list(x.reshape(samples, -1, x.shape[-1]))
+    return x.reshape(samples, -1, x.shape[-1])

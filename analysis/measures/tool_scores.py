@@ -202,12 +202,14 @@ def _scores(site: Site, x: Tensor, batch: Batch) -> InputScores | None:
     parts = by_sample(x, batch.size, site.op.startswith("conv"))
     if parts is None or not bool(torch.isfinite(x).all()):
         return None
-    mask = attended(torch.Size((batch.size, len(parts[0]))), batch)
+    mask = attended(parts.shape[:2], batch)
     found = InputScores()
-    for number, part in enumerate(parts):
-        kept = part if mask is None else part[mask[number]]
-        if len(kept):
-            found.update(kept)
+    if mask is None or bool(mask.all()):
+        found.update(parts)
+        return found
+    for part, keep in zip(parts, mask, strict=True):
+        if keep.any():
+            found.update(part[keep].unsqueeze(0))
     return found if found.samples else None
 
 

@@ -190,7 +190,7 @@ def test_conv1d_of_gpt2_has_its_input_channels_first() -> None:
 def scores(*samples: Tensor) -> InputScores:
     found = InputScores()
     for sample in samples:
-        found.update(sample)
+        found.update(sample.unsqueeze(0))
     return found
 
 
@@ -238,7 +238,8 @@ def test_entropy_of_equal_and_of_one_hot_energy() -> None:
 def test_shards_join_in_order() -> None:
     samples = [torch.randn(6, 4) * (1 + n) for n in range(7)]
     whole = scores(*samples)
-    first, second = scores(*samples[:3]), scores(*samples[3:])
+    first, second = scores(*samples[:3]), InputScores()
+    second.update(torch.stack(samples[3:]))
     first.merge(second)
     np.testing.assert_allclose(first.importance, whole.importance)
     assert first.hessian_recursive == pytest.approx(whole.hessian_recursive)
