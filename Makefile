@@ -51,6 +51,7 @@ test: lint
 bench: $(VENV)/install.stamp
 	$(BIN)/python -m tests.benchmarks.spine
 	$(BIN)/python -m tests.benchmarks.sensitivity
+	$(BIN)/python -m tests.benchmarks.quality
 
 bench-window: $(VENV)/install.stamp
 	$(BIN)/python -m tests.benchmarks.window
