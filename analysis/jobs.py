@@ -7,9 +7,11 @@ window; there a `Recorder` puts the events that arrive into the project.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from analysis import error_picture
 from analysis.errors import AnalysisError
@@ -63,6 +65,7 @@ __all__ = [
     "earlier_runs",
     "evaluate",
     "perform",
+    "prediction_of_assigned",
     "recorded",
 ]
 
@@ -128,6 +131,37 @@ def analysis_of_run(project: Project, run: int) -> Analyze:
         info.seed,
         earlier=earlier,
     )
+
+
+def prediction_of_assigned(project: Project, run: int) -> Analyze | None:
+    """Return a prediction made again with the schemes of the assignment it lacks.
+
+    Args:
+        project: Holds run and assignment.
+        run: A prediction; its schemes, samples and parameters are taken over.
+
+    Returns:
+        None when it lacks none.
+
+    Raises:
+        AnalysisError: there is no such run, or it names an unknown scheme.
+    """
+    job, plan = analysis_of_run(project, run), project.assignment
+    weights = [plan.palette[i] for i in np.unique(plan.weight)]
+    inputs = [plan.palette[i] for i in np.unique(plan.input)] + [*plan.sites.values()]
+    schemes = _joined(job.schemes, weights)
+    input_schemes = _joined(job.input_schemes, inputs)
+    if (schemes, input_schemes) == (job.schemes, job.input_schemes):
+        return None
+    return dataclasses.replace(
+        job, schemes=schemes, input_schemes=input_schemes, earlier={}
+    )
+
+
+def _joined(
+    known: tuple[Scheme, ...], others: Iterable[Scheme | None]
+) -> tuple[Scheme, ...]:
+    return (*known, *(x for x in dict.fromkeys(others) if x and x not in known))
 
 
 class Recorder:

@@ -375,6 +375,15 @@ COMMANDS: tuple[Command, ...] = (
         toolbar="Measure",
     ),
     Command(
+        "predict_assigned",
+        "Predict the schemes &assigned",
+        "&Analysis",
+        "Run the prediction again with the schemes of the assignment it lacks, such as "
+        "limits given by hand.",
+        (),
+        "idle",
+    ),
+    Command(
         "error_map",
         "&Picture the rounding error",
         "&Analysis",

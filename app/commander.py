@@ -311,6 +311,16 @@ class Commander(QObject):
         """Measure the present assignment."""
         self._session.evaluate()
 
+    def do_predict_assigned(self) -> None:
+        """Predict what the assignment holds and no prediction covers."""
+        project = self._context.project
+        if project is None:
+            return
+        if project.latest_run("predicted_error") is None:
+            self.do_analyse()
+        elif not self._session.predict_assigned():
+            self._context.message.emit("Every scheme assigned is predicted already.")
+
     def do_error_map(self) -> None:
         """Picture the rounding error of the layer looked at."""
         view = self._window.error_map

@@ -206,6 +206,25 @@ class AppContext(QObject):
             )
         self.message.emit(" ".join(notes))
 
+    def set_input(
+        self, indices: Iterable[int] | NDArray[np.integer], scheme: Scheme | None
+    ) -> None:
+        """Give the inputs of layers a scheme, as one undo step.
+
+        Locked layers are skipped and tied layers change together.
+        """
+        project = self._project
+        if project is None:
+            return
+        before = project.assignment
+        changed = len(project.set_input(as_indices(indices), scheme))
+        label = "float" if scheme is None else scheme.key
+        text = f"Set the input of {count(changed, 'layer')} to {label}"
+        self._push(before, text, changed)
+        self.message.emit(
+            f"{text}." if changed else "Nothing changed: locked or equal."
+        )
+
     def set_locked(
         self, indices: Iterable[int] | NDArray[np.integer], locked: bool
     ) -> None:

@@ -17,7 +17,12 @@ from PySide6.QtCore import QObject, Signal, Slot
 from analysis.error_picture import MEASURE
 from analysis.errors import AnalysisError
 from analysis.export.base import export
-from analysis.jobs import Recorder, analysis_of_run, earlier_runs
+from analysis.jobs import (
+    Recorder,
+    analysis_of_run,
+    earlier_runs,
+    prediction_of_assigned,
+)
 from analysis.load import factory, load, torch_export
 from analysis.messages import (
     Analyze,
@@ -359,6 +364,19 @@ class Session(QObject):
         params = {"layers": [glob.escape(layer)], "matrix": matrix}
         job = Analyze((MEASURE,), schemes, params={MEASURE: params})
         self._start(job, "Error picture")
+
+    def predict_assigned(self) -> bool:
+        """Predict what the assignment holds and no prediction covers; False if none."""
+        project = self.context.project
+        run = None if project is None else project.latest_run("predicted_error")
+        if project is None or run is None:
+            return False
+        with self._telling():
+            job = prediction_of_assigned(project, run.id)
+            if job is None:
+                return False
+            self._start(job, "Analysis")
+        return True
 
     def search(self, request: SearchRequest) -> None:
         """Look for the best assignment within a budget."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QDoubleSpinBox, QHBoxLayout, QLabel, QToolButton, QWidget
@@ -12,6 +13,7 @@ from app.models.level_grid import SHARED, Distribution, LevelGrid, grid_between
 from app.theme import theme
 from app.widgets.elided import Elided
 from app.widgets.format import significant
+from quant_core.ranges import Manual
 from quant_core.scheme import Scheme
 
 SMALLEST = 1e-4
@@ -24,10 +26,14 @@ class ClipBar(QWidget):
     Signals:
         changed: The range moved; `grid` and `cost` are those of the new one.
         settled: The person let go, or went back to the range of the method.
+        applied: The `Scheme` with the range by hand, to be given to the layer.
+        predictRequested: The error of the scheme shown shall be predicted.
     """
 
     changed = Signal()
     settled = Signal()
+    applied = Signal(object)
+    predictRequested = Signal()  # noqa: N815 - Qt naming
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Build two number boxes, a button and a sentence."""
@@ -40,22 +46,41 @@ class ClipBar(QWidget):
         self.grid: LevelGrid | None = None
         self.cost: Rounded | None = None
         self.low_box, self.high_box = (self._box(end) for end in ("lower", "upper"))
-        self.reset_button = QToolButton(self)
-        self.reset_button.setText("Reset")
-        self.reset_button.setToolTip(
-            "Back to the range of the scheme; so does a double click on the histogram."
+        self.reset_button = self._button(
+            "Reset",
+            "Back to the range of the scheme; so does a double click on the histogram.",
         )
+        self.use_button = self._button(
+            "&Use these limits",
+            "Store the layer with this one range for all of its values. One undo step.",
+        )
+        self.predict_button = self._button(
+            "&Predict its error",
+            "No error is known for these limits yet. Runs the prediction again, with "
+            "its formats and samples and the schemes of the assignment.",
+        )
+        self.predict_button.hide()
         self.text = Elided(self)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         label = QLabel("Clip &to", self)
         label.setBuddy(self.low_box)
-        for widget in (label, self.low_box, self.high_box, self.reset_button):
+        buttons = self.reset_button, self.use_button, self.predict_button
+        for widget in (label, self.low_box, self.high_box, *buttons):
             row.addWidget(widget)
         row.addWidget(self.text, 1)
         self.low_box.valueChanged.connect(self._on_low)
         self.high_box.valueChanged.connect(self._on_high)
         self.reset_button.clicked.connect(self.reset)
+        self.use_button.clicked.connect(self.use)
+        self.predict_button.clicked.connect(self.predictRequested)
+
+    def _button(self, text: str, told: str) -> QToolButton:
+        button = QToolButton(self)
+        button.setText(text)
+        button.setAccessibleName(text.replace("&", ""))
+        button.setToolTip(told)
+        return button
 
     def _box(self, end: str) -> QDoubleSpinBox:
         box = QDoubleSpinBox(self)
@@ -130,6 +155,15 @@ class ClipBar(QWidget):
             self._compute()
             self.settled.emit()
 
+    @Slot()
+    def use(self) -> None:
+        """Ask that the layer be stored with the range by hand."""
+        if self._hand is not None and self._scheme is not None:
+            # As the boxes show it: what is read is what is stored.
+            low, high = (round(x, self.low_box.decimals()) for x in self._hand)
+            scheme = replace(self._scheme, range=Manual(low, high).key)
+            self.applied.emit(scheme)
+
     @Slot(float)
     def _on_low(self, value: float) -> None:
         self.drag(0, value)
@@ -160,6 +194,7 @@ class ClipBar(QWidget):
             box.setValue(float(end))
             box.blockSignals(False)
         self.reset_button.setEnabled(self.by_hand)
+        self.use_button.setEnabled(self.by_hand)
         self.text.set_full(self._sentence(data))
 
     def _sentence(self, data: Distribution) -> str:

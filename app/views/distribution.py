@@ -35,6 +35,7 @@ from app.widgets.legend import Entry
 from app.widgets.pin_button import PinButton
 from app.widgets.plot_panel import PlotPanel
 from app.widgets.tick_box import TickBox
+from quant_core.ranges import Manual, get_range
 from quant_core.scheme import Scheme, parse_scheme
 
 ASSIGNED = "Assigned"
@@ -131,6 +132,8 @@ class DistributionView(PlotPanel):
         self.add_control_row(self.clip_bar)
         self.clip_bar.changed.connect(self._draw_grid)
         self.clip_bar.settled.connect(self._on_grid)
+        self.clip_bar.applied.connect(self._on_limits)
+        self.clip_bar.predictRequested.connect(self._on_predict)
         self.histogram.dragged.connect(self.clip_bar.drag)
         self.histogram.dropped.connect(self._on_grid)
         self.histogram.resetRequested.connect(self.clip_bar.reset)
@@ -162,6 +165,21 @@ class DistributionView(PlotPanel):
     def _on_assignment(self, layers: object) -> None:
         if self._selection.current in np.asarray(layers):
             self.invalidate("grid")
+
+    @Slot(object)
+    def _on_limits(self, scheme: object) -> None:
+        """Store the layer looked at with the limits that were tried."""
+        assert isinstance(scheme, Scheme)
+        is_weight = self.source == WEIGHTS
+        give = self._context.set_weight if is_weight else self._context.set_input
+        give([self._selection.current], scheme)
+        # What is assigned is now what was tried; a refusal leaves it on trial.
+        if self._assigned() == scheme:
+            self.scheme_box.setCurrentIndex(0)
+
+    @Slot()
+    def _on_predict(self) -> None:
+        self.actionRequested.emit("predict_assigned")
 
     def refresh(self, stale: set[str]) -> None:
         """Redraw what changed."""
@@ -240,9 +258,29 @@ class DistributionView(PlotPanel):
             return None
         if self.scheme_box.currentIndex() > 0:
             return parse_scheme(self.scheme_box.currentText())
+        return self._assigned()
+
+    def _assigned(self) -> Scheme | None:
+        """Return the scheme that the layer looked at is stored with."""
+        project, current = self._context.project, self._selection.current
+        if project is None or current < 0:
+            return None
         assignment = project.assignment
         of = assignment.scheme_of if self.source == WEIGHTS else assignment.input_of
         return of(current)
+
+    def _lacks_prediction(self, scheme: Scheme | None) -> bool:
+        """Whether limits given by hand are assigned whose error nobody predicted."""
+        project, current = self._context.project, self._selection.current
+        if project is None or scheme is None or scheme != self._assigned():
+            return False
+        if not isinstance(get_range(scheme.range), Manual):
+            return False
+        part = "weight" if self.source == WEIGHTS else "input"
+        if scheme.key not in project.formats("predicted_error", "error", part):
+            return True
+        values = project.values("predicted_error", scheme.key, "error", part)
+        return not np.isfinite(values[current])
 
     def _show_grid(self) -> None:
         data, scheme = self._data, self.scheme()
@@ -253,6 +291,7 @@ class DistributionView(PlotPanel):
         wanted = self.channel_box.value()
         method = None if scheme is None else grid_of(scheme, data, wanted)
         self.clip_bar.set_method(self._subject(), data, scheme, method)
+        self.clip_bar.predict_button.setVisible(self._lacks_prediction(scheme))
         self.channel_box.setEnabled(method is not None and method.channel != SHARED)
         if scheme is not None:
             form = scheme.number_format
@@ -296,6 +335,8 @@ class DistributionView(PlotPanel):
             noise = self._noise(scheme)
             if np.isfinite(noise) and not self.clip_bar.by_hand:
                 parts.append(f"signal to noise {noise:.1f} dB, higher is better")
+            if self._lacks_prediction(scheme):
+                parts.append("predicted error not known: not among what was analysed")
         text = " · ".join(parts) + "."
         return f"{text} {grid.note}".rstrip() if grid is not None else text
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,6 +28,7 @@ from analysis.jobs import (
     earlier_runs,
     evaluate,
     perform,
+    prediction_of_assigned,
     recorded,
 )
 from analysis.measures import NAMES, measures
@@ -35,7 +37,7 @@ from analysis.method import Row, Update, param
 from analysis.project import Project
 from analysis.search.problem import CostTable
 from quant_core.assignment import Assignment
-from quant_core.scheme import Scheme
+from quant_core.scheme import Scheme, parse_scheme
 from tests.cases import assert_same_state, loaded, state_of
 
 INT4, INT8 = Scheme("int4"), Scheme("int8")
@@ -249,6 +251,35 @@ def test_cancelled_evaluation_has_no_score() -> None:
     assert project.measured is None
     assert recorder.score is None
     assert project.runs == ()
+
+
+def test_limits_by_hand_are_predicted_and_measured() -> None:
+    model, data = loaded("called_twice")
+    project = Project.create(model.info)
+    params = {"predicted_error": {"probes": 64}}
+    predict = partial(analyze, model, data, ["predicted_error"], project=project)
+    list(predict(schemes=[INT4, INT8], params=params))
+    (run,) = project.runs
+    assert prediction_of_assigned(project, run.id) is None
+    reach = float(model.read_tensor(model.info.layers[0].parameter).abs().max())
+    limits = parse_scheme(f"int8/manual({-0.9 * reach}:{0.9 * reach})")
+    project.set_weight([0], limits)
+    assert project.prediction is not None
+    assert project.prediction.missing == 1
+    job = prediction_of_assigned(project, run.id)
+    assert job is not None
+    assert job.schemes == (INT4, INT8, limits)
+    assert job.params["predicted_error"]["probes"] == 64
+    assert not job.earlier
+    list(recorded(project, dataclasses.replace(job, data=None), model, data))
+    assert project.prediction.missing == 0
+    own = project.values("predicted_error", limits.key)[0]
+    assert own > 2 * project.values("predicted_error", "int8")[0]
+    assert project.prediction.value == pytest.approx(own)
+    list(evaluate(model, data, project.assignment, project=project))
+    assert project.measured is not None
+    assert project.measured["value"] == pytest.approx(own, rel=0.5)
+    assert prediction_of_assigned(project, project.runs[-1].id) is None
 
 
 def table(layers: int = 3) -> CostTable:

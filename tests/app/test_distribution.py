@@ -103,6 +103,9 @@ def project_changed(view: DistributionView) -> None:
         "int4/tensor/mse",
         "int4/tensor/percentile(99.5)",
         "uint4/tensor/percentile(99.5)",
+        "int4/manual(-0.4:0.3)",
+        "uint4/manual(-0.2:0.7)",
+        "fp4_e2m1/manual(-0.5:0.5)",
     ],
 )
 def test_levels_are_those_of_the_quantizer(key):
@@ -119,7 +122,7 @@ def test_levels_are_those_of_the_quantizer(key):
         row = 0 if scheme.granularity == "tensor" else channel
         zero = 0.0 if params.zero_point is None else float(params.zero_point[row])
         truth = (scheme.number_format.levels() - zero) * scales[row]
-        exact = scheme.range == "minmax"
+        exact = scheme.range.startswith(("minmax", "manual"))
         step = np.diff(truth).max()
         np.testing.assert_allclose(
             grid.levels, truth, atol=(1e-6 if exact else 0.1) * step
@@ -313,6 +316,64 @@ def test_range_by_hand_by_keyboard_and_back(view, project, context):
     context.selection.clear()
     settle()
     assert not bar.isVisible()
+
+
+def test_limits_by_hand_are_stored_as_one_undo_step(view, project, context):
+    asked = []
+    view.actionRequested.connect(asked.append)
+    view.scheme_box.setCurrentText("int4")
+    settle()
+    assert not view.clip_bar.use_button.isEnabled()
+    view.clip_bar.drag(1, 0.250000003)
+    settle()
+    tried = view.clip_bar.grid.levels
+    assert view.clip_bar.use_button.isEnabled()
+    view.clip_bar.use_button.click()
+    settle()
+    scheme = project.assignment.scheme_of(LAYER)
+    assert scheme == parse_scheme("int4/manual(-0.25:0.25)")
+    assert scheme.granularity == "tensor"
+    assert context.undo_stack.count() == 1
+    # What was tried is what is stored, and shown as assigned.
+    assert view.scheme_box.currentIndex() == 0
+    assert not view.clip_bar.by_hand
+    np.testing.assert_allclose(view.histogram.levels, tried, atol=1e-8)
+    assert "predicted error not known" in view.subtitle
+    assert project.prediction is None or project.prediction.missing == 1
+    assert view.clip_bar.predict_button.isVisible()
+    view.clip_bar.predict_button.click()
+    assert asked == ["predict_assigned"]
+    add_errors(project, np.full((6, 1), 0.01), (scheme.key,))
+    settle()
+    assert not view.clip_bar.predict_button.isVisible()
+    assert "not known" not in view.subtitle
+    context.undo_stack.undo()
+    settle()
+    assert project.assignment.scheme_of(LAYER) is None
+    context.undo_stack.redo()
+    assert project.assignment.scheme_of(LAYER) == scheme
+
+
+def test_limits_of_an_input_and_of_a_locked_layer(view, project, context):
+    said = []
+    context.message.connect(said.append)
+    view.source_box.setCurrentIndex(1)
+    project.set_input([LAYER], parse_scheme("uint8/tensor"))
+    settle()
+    view.clip_bar.drag(0, -0.5)
+    view.clip_bar.drag(1, 1.5)
+    view.clip_bar.use()
+    settle()
+    assert project.assignment.input_of(LAYER).key == "uint8/tensor/manual(-0.5:1.5)"
+    assert project.assignment.scheme_of(LAYER) is None
+    assert context.undo_stack.count() == 1
+    project.set_locked([LAYER], True)
+    view.clip_bar.drag(1, 2.5)
+    view.clip_bar.use()
+    settle()
+    assert project.assignment.input_of(LAYER).key == "uint8/tensor/manual(-0.5:1.5)"
+    assert context.undo_stack.count() == 1
+    assert said[-1] == "Nothing changed: locked or equal."
 
 
 def test_after_rounding_is_shown_where_all_share_a_range(view, project):
