@@ -21,6 +21,8 @@ from app.widgets.plot import LogScale, Plot
 SPECTRUM, RELEVANCE = "hessian_spectrum", "relevance"
 SIGNS = "CET-D1A"
 """Diverging and safe for the colour-blind: relevance against, and for, the answer."""
+MANY_TOKENS = 2000
+"""Tokens written out at most; the table has all."""
 DECADES = 8.0
 """Decades of density shown below the highest one."""
 
@@ -185,6 +187,8 @@ class InputPage(Page):
     def _shown(self) -> np.ndarray:
         """Return the relevance of one sample: `[H, W]`, else one row of numbers."""
         sample: np.ndarray = self._maps[min(self.number.value(), len(self._maps)) - 1]
+        while sample.ndim > 2:  # frames of a film, slices of a volume
+            sample = sample.sum(0)
         return sample if sample.ndim == 2 else sample.ravel()
 
     @Slot(object)
@@ -218,7 +222,8 @@ class InputPage(Page):
         share = np.clip((values - low) / max(high - low, 1e-300), 0, 1)
         colours = lookup[np.rint(share * (len(lookup) - 1)).astype(int)]
         words = []
-        for place, (value, colour) in enumerate(zip(values, colours, strict=True)):
+        shown = list(zip(values, colours, strict=True))[:MANY_TOKENS]
+        for place, (value, colour) in enumerate(shown):
             token = self.token(place)
             if not token:
                 continue
@@ -230,6 +235,8 @@ class InputPage(Page):
                 f"{html.escape(token)}&nbsp;</span>"
                 f'<sub style="color:{muted}">{significant(float(value), 2)}</sub>'
             )
+        if len(values) > len(shown):
+            words.append(f"… and {len(values) - len(shown):,} more")
         return f'<p style="line-height:180%">{" ".join(words)}</p>'
 
     @Slot(object)

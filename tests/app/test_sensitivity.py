@@ -360,6 +360,26 @@ def test_an_image_is_a_map_with_signs(view, context):
     assert view.read_out.full == "row 1, column 3  ·  relevance 0.500"
 
 
+def test_films_are_added_up_and_long_texts_are_cut(view, context):
+    project = compared(3)
+    for maps in (np.ones((1, 7, 4, 5)), np.ones((1, 5000))):
+        add_run(
+            project,
+            "relevance",
+            {("positive", None): truth(3)},
+            arrays={"relevance/input": maps},
+        )
+        open_(context, project)
+        page = show(view, INPUT)
+        view.invalidate()
+        settle()
+        if maps.ndim == 4:
+            np.testing.assert_array_equal(page.image.image, np.full((4, 5), 7.0))
+        else:
+            assert page.text.toPlainText().endswith("… and 3,000 more")
+            assert page.table().rows == 5000
+
+
 # -- choices ------------------------------------------------------------------------
 
 
