@@ -45,6 +45,14 @@ PICTURES = {
     SPECTRUM: "Spectrum",
     INPUT: "Relevance of input",
 }
+_PAGES: dict[str, type[Page]] = {
+    BARS: BarsPage,
+    RANKS: RanksPage,
+    SCATTER: ScatterPage,
+    QUALITY: QualityPage,
+    SPECTRUM: SpectrumPage,
+    INPUT: InputPage,
+}
 QUICK_SECONDS = 0.05
 SHARE = 10
 """A picture that takes longer than `QUICK_SECONDS` is renewed while results stream in
@@ -64,14 +72,7 @@ class SensitivityView(PlotPanel):
         self._renewal = QTimer(self)
         self._renewal.setSingleShot(True)
         self._renewal.timeout.connect(self._on_any)
-        self.pages: dict[str, Page] = {
-            BARS: BarsPage(),
-            RANKS: RanksPage(),
-            SCATTER: ScatterPage(),
-            QUALITY: QualityPage(),
-            SPECTRUM: SpectrumPage(),
-            INPUT: InputPage(),
-        }
+        self.pages: dict[str, Page] = {}
         self._build()
         context.projectChanged.connect(self._on_project)
         context.rowsAdded.connect(self._on_rows)
@@ -105,16 +106,6 @@ class SensitivityView(PlotPanel):
         self.all_box.setToolTip("Show all layers instead of the most sensitive ones")
         self.order_box = TickBox("Networ&k order", self)
         self.order_box.setToolTip("Order the layers as in the network")
-        first: tuple[QWidget, ...] = (
-            self.picture_box,
-            self.measures,
-            self.format_box,
-        )
-        for widget in first:
-            self.controls.addWidget(widget)
-        self.controls.addStretch(1)
-        # A second line: in a narrow panel one would cut off half of the controls.
-        self._tools = QHBoxLayout()
         self._by_use: dict[str, QWidget] = {
             "criteria": self.measures,
             "format": self.format_box,
@@ -122,35 +113,50 @@ class SensitivityView(PlotPanel):
             "all": self.all_box,
             "order": self.order_box,
         }
+        self._arrange_controls()
+        self._connect()
+
+    def _arrange_controls(self) -> None:
+        self.controls.addWidget(self.picture_box)
+        self.controls.addWidget(self.measures)
+        self.controls.addWidget(self.format_box)
+        self.controls.addStretch(1)
+        # A second line: in a narrow panel one would cut off half of the controls.
+        self._tools = QHBoxLayout()
         for widget in (self.log_box, self.all_box, self.order_box):
             self._tools.addWidget(widget)
-        self._stack_of_pages = QStackedWidget()
-        for page in self.pages.values():
-            for tool in page.tools:
-                self._tools.addWidget(tool)
-            self._stack_of_pages.addWidget(page)
         self._tools.addStretch(1)
-        self._second = QWidget(self)
-        self._second.setLayout(self._tools)
         self._tools.setContentsMargins(0, 0, 0, 0)
-        self.add_control_row(self._second)
+        second = QWidget(self)
+        second.setLayout(self._tools)
+        self.add_control_row(second)
+        self._stack_of_pages = QStackedWidget()
         self.body.addWidget(self._stack_of_pages, 1)
-        self._connect()
 
     def _connect(self) -> None:
         self.picture_box.currentIndexChanged.connect(self._on_picture)
         self.format_box.activated.connect(self._on_wish)
         for box in (self.log_box, self.all_box, self.order_box):
             box.toggled.connect(self._on_wish)
-        for page in self.pages.values():
-            page.picked.connect(self._on_picked)
-            page.pointed.connect(self._on_pointed)
-            page.said.connect(self.read_out.set_full)
-            page.redraw.connect(self._on_any)
-            page.fitRequested.connect(self.fit)
-        quality = self.pages[QUALITY]
-        assert isinstance(quality, QualityPage)
-        quality.compared.connect(self.compare)
+
+    def page_of(self, key: str) -> Page:
+        """Return a picture; it is made when it is first asked for."""
+        page = self.pages.get(key)
+        if page is not None:
+            return page
+        page = self.pages[key] = _PAGES[key]()
+        for tool in page.tools:
+            # Before the room at the end of the line.
+            self._tools.insertWidget(self._tools.count() - 1, tool)
+        self._stack_of_pages.addWidget(page)
+        page.picked.connect(self._on_picked)
+        page.pointed.connect(self._on_pointed)
+        page.said.connect(self.read_out.set_full)
+        page.redraw.connect(self._on_any)
+        page.fitRequested.connect(self.fit)
+        if isinstance(page, QualityPage):
+            page.compared.connect(self.compare)
+        return page
 
     # -- what changed --------------------------------------------------------------
 
@@ -162,7 +168,7 @@ class SensitivityView(PlotPanel):
     @property
     def page(self) -> Page:
         """The picture that is shown."""
-        return self.pages[self.picture_key]
+        return self.page_of(self.picture_key)
 
     @Slot()
     def _on_project(self) -> None:
@@ -228,7 +234,7 @@ class SensitivityView(PlotPanel):
         wanted = [judge, *(c for c in scene.known if c.key == key)]
         chosen = [c for c in chosen if c not in wanted][: MOST - len(wanted)] + wanted
         self.show_criteria(tuple(chosen))
-        page = self.pages[SCATTER]
+        page = self.page_of(SCATTER)
         assert isinstance(page, ScatterPage)
         page.choose(judge.key, key)
         self.picture_box.setCurrentIndex(self.picture_box.findData(SCATTER))

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QComboBox, QLabel, QVBoxLayout, QWidget
 
 from analysis.comparison import Reading, agreement, side_by_side
 from analysis.quality import rank_correlation
-from app.models.sensitivity import MOST, Scene, errors_shown
+from app.models.sensitivity import Scene, errors_shown
 from app.widgets.bar_columns import BarColumn, BarColumns
 from app.widgets.data_table import Table
 from app.widgets.layer_scatter import LayerScatter, Side
@@ -164,7 +164,7 @@ class BarsPage(Page):
     def __init__(self, parent: QWidget | None = None) -> None:
         """Make an empty picture."""
         super().__init__(parent)
-        self.bars = BarColumns(MOST, self)
+        self.bars = BarColumns(self)
         self.column.addWidget(self.bars)
         self.bars.hovered.connect(self._on_pointed)
         self.bars.clicked.connect(self._on_row)

@@ -44,7 +44,7 @@ class QualityPage(Page):
         super().__init__(parent)
         self.found: tuple[Quality, ...] = ()
         self._row = -1
-        self.bars = BarColumns(4, self)
+        self.bars = BarColumns(self)
         self.column.addWidget(self.bars)
         self.bars.hovered.connect(self._on_hover)
         self.bars.clicked.connect(self._on_click)

@@ -248,33 +248,36 @@ class BarColumns(QWidget):
     clicked = Signal(object, object)
     fitRequested = Signal()
 
-    def __init__(self, most: int, parent: QWidget | None = None) -> None:
-        """Make room for `most` columns."""
+    def __init__(self, parent: QWidget | None = None) -> None:
+        """Make the first column; others are made when there is something in them."""
         super().__init__(parent)
-        self._axes = [NameAxis("left") for _ in range(most)]
-        self.plots = [_Bars(axis) for axis in self._axes]
-        self._titles = [_Title() for _ in range(most)]
+        self._names = NameAxis("left")
+        self.plots: list[_Bars] = []
+        self._titles: list[_Title] = []
         self._count = 0
-        grid = QGridLayout(self)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(theme().em(0.5))
-        grid.setVerticalSpacing(0)
-        for number, (title, plot) in enumerate(
-            zip(self._titles, self.plots, strict=True)
-        ):
-            grid.addWidget(title, 0, number)
-            grid.addWidget(plot, 1, number)
-            grid.setColumnStretch(number, 1)
-            plot.hovered.connect(self._on_hover)
-            plot.clicked.connect(self._on_click)
-            plot.fitRequested.connect(self.fitRequested)
-            plot.box.setMouseEnabled(x=False, y=True)
-            plot.setMinimumWidth(theme().em(8))
-            # The same for all: rows are to be at equal heights.
-            plot.axis("bottom").setHeight(theme().line(1.4))
-            if number:
-                plot.hideAxis("left")
-                plot.box.setYLink(self.plots[0].box)
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setHorizontalSpacing(theme().em(0.5))
+        self._grid.setVerticalSpacing(0)
+        self._add_column()
+
+    def _add_column(self) -> None:
+        number = len(self.plots)
+        title, plot = _Title(), _Bars(NameAxis("left") if number else self._names)
+        self._grid.addWidget(title, 0, number)
+        self._grid.addWidget(plot, 1, number)
+        plot.hovered.connect(self._on_hover)
+        plot.clicked.connect(self._on_click)
+        plot.fitRequested.connect(self.fitRequested)
+        plot.box.setMouseEnabled(x=False, y=True)
+        plot.setMinimumWidth(theme().em(8))
+        # The same for all: rows are to be at equal heights.
+        plot.axis("bottom").setHeight(theme().line(1.4))
+        if number:
+            plot.hideAxis("left")
+            plot.box.setYLink(self.plots[0].box)
+        self._titles.append(title)
+        self.plots.append(plot)
 
     def set_rows(
         self, names: Sequence[str], columns: Sequence[BarColumn], title: str
@@ -282,9 +285,10 @@ class BarColumns(QWidget):
         """Show rows and their columns; `title` is that of the axis of names."""
         changed = len(names) != self._count
         self._count = len(names)
-        axis = self._axes[0]
-        axis.set_names(names)
-        axis.set_title(title)
+        self._names.set_names(names)
+        self._names.set_title(title)
+        while len(self.plots) < len(columns):
+            self._add_column()
         for number, plot in enumerate(self.plots):
             is_used = number < len(columns)
             plot.setVisible(is_used)
@@ -327,17 +331,15 @@ class BarColumns(QWidget):
         # The first plot has the names beside its bars, which are to be as wide as the
         # others.
         shown = max(1, sum(not plot.isHidden() for plot in self.plots))
-        self._axes[0].fit_room(self.width() * NAME_SHARE)
+        self._names.fit_room(self.width() * NAME_SHARE)
         # Its width is that of the last drawing; this is what it will be.
-        names = self._axes[0].minimumWidth()
+        names = self._names.minimumWidth()
         room = max((self.width() - names) / shown, 1.0)
         self._titles[0].set_indent(math.ceil(names))
-        grid = self.layout()
-        assert isinstance(grid, QGridLayout)
         for number in range(len(self.plots)):
             wide = room + names if number == 0 else room
             used = not self.plots[number].isHidden()
-            grid.setColumnStretch(number, round(wide) if used else 0)
+            self._grid.setColumnStretch(number, round(wide) if used else 0)
 
     @Slot(object)
     def _on_hover(self, point: QPointF | None) -> None:
