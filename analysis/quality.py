@@ -114,8 +114,20 @@ def measure_quality(
         for (quantity, part), keys in columns.items():
             if keys == [None] and measure in DESCRIPTIVE and not descriptions:
                 continue
+            if part == "output" and not _of_layers(project, measure, quantity, keys):
+                continue
             found.append(_judged(project, run, (quantity, part), keys))
     return tuple(found)
+
+
+def _of_layers(
+    project: Readings, measure: str, quantity: str, keys: Sequence[str | None]
+) -> bool:
+    """Tell whether numbers of outputs belong to layers, not to sites between them."""
+    return any(
+        bool(np.isfinite(project.values(measure, key, quantity, "output")).any())
+        for key in keys
+    )
 
 
 def _judged(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PARTS = ("weight", "input", "output", "model")
 
+ERRORS = ("error", "all_but_one", "cumulative", "at_target")
+"""Quantities in the unit of the task."""
 HEADLINE = ("error", "sqnr", "kurtosis")
 """Quantities shown when none is asked for."""
 
@@ -183,9 +185,9 @@ def narrow(project: Project, rows: list[Row], args: argparse.Namespace) -> list[
 
 def unit_of(info: RunInfo, quantity: str) -> str:
     """Return the unit of one quantity of a run; "" for pure numbers."""
-    if quantity == "sqnr":
+    if quantity.endswith("sqnr"):
         return "dB"
-    return info.unit if quantity == "error" else ""
+    return info.unit if quantity in ERRORS else ""
 
 
 def document(

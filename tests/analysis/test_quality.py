@@ -153,3 +153,17 @@ def test_the_cost_of_fewer_samples_is_in_passes_over_those() -> None:
     project.end_run(run)
     found = judged(project, "predicted_error")
     assert found.forwards == pytest.approx(found.seconds / (0.5 * 2 / 8))
+
+
+def test_numbers_of_sites_between_layers_are_not_judged() -> None:
+    project = made(4)
+    put(project, "measured_error", TRUTH)
+    run = project.begin_run("relevance", unit="of the output", task="kl")
+    layers = [
+        Row(layer.name, None, float(i), quantity="positive")
+        for i, layer in enumerate(project.info.layers)
+    ]
+    sites = [Row("l0:matmul.0", None, 1.0, quantity="positive", part="output")]
+    project.apply(run, Update(1, 1, rows=(*layers, *sites), samples=8))
+    project.end_run(run)
+    assert judged(project, "relevance").pairs == 8

@@ -45,8 +45,10 @@ from tests.benchmarks.spine import (
 
 FORMATS = ("int3", "int4", "int6", "int8")
 INPUTS = ("int4", "int8")
-SAMPLES = {"MiniLM": 24, "digits-vit": 128, "digits-cnn": 500, "pydoc-gpt": 32}
+SAMPLES = {"MiniLM": 12, "digits-vit": 128, "digits-cnn": 500, "pydoc-gpt": 32}
 SWEEP_TARGET = 0.6
+FEW = 100
+"""Layers times formats below which the best of three sweeps is told."""
 
 MEASURES: Mapping[str, Mapping[str, Any]] = {
     "predicted_error": {},
@@ -169,23 +171,21 @@ def judged(name: str, model: LoadedModel, data: Data) -> dict[str, Figure]:
 
 
 def sweep(name: str, model: LoadedModel, data: Data) -> None:
-    """Print what measuring a layer in a format costs: the best of three sweeps."""
+    """Print what measuring a layer in a format costs."""
     forward = forward_of(model, data)
     job = context(model, data, EIGHT)
     cells = len(EIGHT) * len(model.info.layers)
     unit = model.task.unit if model.task else ""
     ratios = []
-    for _ in range(1 if name == "MiniLM" else 3):
+    for _ in range(3 if cells < FEW else 1):
         before = min(seconds(forward) for _ in range(3))
         took = seconds(lambda: drain(MeasuredError().run(job)))
         after = min(seconds(forward) for _ in range(3))
         ratios.append(took / min(before, after) / cells)
-    print(
-        f"\n{name}: {len(model.info.layers)} layers, {len(data)} samples, error in ",
-        end="",
-    )
-    print(f"{unit}; sweep of {cells} (layer, format) pairs: {min(ratios):.2f} forward ")
-    print(f"passes for each (target {SWEEP_TARGET})")
+    layers = len(model.info.layers)
+    print(f"\n{name}: {layers} layers, {len(data)} samples, error in {unit}")
+    print(f"measured in {min(ratios):.2f} forward passes per layer and format", end=" ")
+    print(f"({cells} of them; target {SWEEP_TARGET})")
 
 
 def text(value: float, digits: int = 2) -> str:

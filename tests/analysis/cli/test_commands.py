@@ -19,10 +19,12 @@ from safetensors.torch import save_file
 
 from analysis.cli import COMMANDS, main
 from analysis.cli.analyze import Report
+from analysis.cli.show import unit_of
 from analysis.cli.terminal import Terminal
 from analysis.jobs import Progress
 from analysis.method import Update
 from analysis.project import Project
+from analysis.runs import RunInfo
 from tests.budget import assert_within
 
 ROOT = Path(__file__).parents[3]
@@ -497,3 +499,18 @@ def test_doctor_knows_this_installation(ask: Ask) -> None:
     assert told["packages"]["torch"]
     assert told["devices"][0] == "cpu"
     assert told["display"] is False
+
+
+@pytest.mark.parametrize(
+    ("quantity", "unit"),
+    [
+        ("error", "nats"),
+        ("cumulative", "nats"),
+        ("cumulative_sqnr", "dB"),
+        ("local", ""),
+        ("top1", ""),
+    ],
+)
+def test_a_quantity_is_shown_in_its_own_unit(quantity: str, unit: str) -> None:
+    run = RunInfo(1, "measured_error", unit="nats")
+    assert unit_of(run, quantity) == unit
