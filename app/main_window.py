@@ -125,9 +125,10 @@ class MainWindow(QMainWindow):
         self.ready.emit()
 
     def _build_views(self) -> None:
-        from app.desk import Desk, Panel, Place
+        from app.desk import Desk
         from app.help_topics import set_topic
         from app.logbook import Logbook
+        from app.panels import panels_of
         from app.views.channels import ChannelsView
         from app.views.compare import CompareView
         from app.views.distribution import DistributionView
@@ -162,31 +163,7 @@ class MainWindow(QMainWindow):
         self.jobs.actionRequested.connect(self.commander.on_run)
         self.jobs.commandRequested.connect(self.commander.run)
         set_topic(self.start, "panel:start")
-        below, side = Place("centre_below"), Place("left_below")
-        hidden = Place("centre", is_shown=False)
-        aside = Place("right", is_shown=False)
-        self.desk = Desk(
-            self,
-            (
-                Panel("layers", "Layers", self.layers, Place("left")),
-                Panel("heatmap", "Heatmap", self.heatmap, Place("centre"), below),
-                Panel("sensitivity", "Sensitivity", self.sensitivity, Place("centre")),
-                Panel("distribution", "Distribution", self.distribution, below, hidden),
-                Panel("channels", "Channels", self.channels, below, hidden),
-                Panel(
-                    "error_map", "Rounding error", self.error_map, Place("centre_below")
-                ),
-                Panel("trade_off", "Trade-off", self.trade_off, side, Place("centre")),
-                Panel("inspector", "Inspector", self.inspector, Place("right"), aside),
-                Panel("compare", "Compare", self.compare, hidden, below),
-                Panel("history", "History", self.history, aside),
-                Panel("findings", "Findings", self.findings, Place("right"), aside),
-                Panel("jobs", "Jobs", self.jobs, Place("bottom", is_shown=False)),
-                Panel("log", "Log", self.log, Place("bottom", is_shown=False)),
-                Panel("help", "Help", self.help, aside),
-            ),
-            self.settings,
-        )
+        self.desk = Desk(self, panels_of(self), self.settings)
         for key in ("bits_0", *TABLE_COMMANDS):
             self.layers.addAction(self.actions_[key])
         self.layers.setContextMenuPolicy(Qt.ContextMenuPolicy.NoContextMenu)
