@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from analysis.comparison import Criterion
+from analysis.comparison import Criterion, headlines
+from analysis.described import measures_described
+from analysis.glossary import explain_quantity
 from analysis.quality import JUDGE
 from app.context import AppContext
 from app.models.sensitivity import MOST, Scene, Wish, scene_of
@@ -32,6 +36,7 @@ from app.views.sensitivity_pages import (
 )
 from app.views.sensitivity_quality import QualityPage
 from app.widgets.data_table import Table
+from app.widgets.explain import wrapped
 from app.widgets.plot_panel import PlotPanel
 from app.widgets.tick_box import TickBox
 
@@ -93,6 +98,7 @@ class SensitivityView(PlotPanel):
         self.measures.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.measures.setMenu(QMenu(self.measures))
         self.measures.menu().setToolTipsVisible(True)
+        self.measures.menu().aboutToShow.connect(self._fill_measures)
         self.measures.menu().triggered.connect(self._on_measure)
         self.format_box = QComboBox(self)
         self.format_box.setAccessibleName("Format")
@@ -281,23 +287,49 @@ class SensitivityView(PlotPanel):
         for page in self.pages.values():
             for tool in page.tools:
                 tool.setVisible(page is self.page)
-        self.format_box.clear()
-        for key in scene.formats:
-            self.format_box.addItem(key, key)
+        if self._keys_of(self.format_box) != list(scene.formats):
+            self.format_box.clear()
+            for key in scene.formats:
+                self.format_box.addItem(key, key)
         self.format_box.setCurrentIndex(self.format_box.findData(scene.format))
         self.format_box.setEnabled(bool(scene.formats))
+        self.measures.setEnabled(bool(scene.known))
+
+    @staticmethod
+    def _keys_of(box: QComboBox) -> list[str]:
+        return [str(box.itemData(i)) for i in range(box.count())]
+
+    @Slot()
+    def _fill_measures(self) -> None:
+        """Offer what ranks layers best at the top, the rest in a menu per measure."""
         menu = self.measures.menu()
         menu.clear()
-        chosen = {reading.criterion for reading in scene.readings}
-        before = ""
-        for criterion in scene.known:
-            if before and criterion.measure != before:
-                menu.addSeparator()
-            before = criterion.measure
+        for old in menu.findChildren(QMenu):
+            old.deleteLater()  # a menu below goes with its owner, not with its entry
+        if self.scene is None:
+            return
+        chosen = {reading.criterion for reading in self.scene.readings}
+        best = headlines(self.scene.known)
+        self._add_criteria(menu, best, chosen)
+        menu.addSeparator()
+        rest = (one for one in self.scene.known if one not in best)
+        for measure, others in itertools.groupby(rest, lambda one: one.measure):
+            known = measures_described().get(measure)
+            more = menu.addMenu(known.title if known else measure)
+            more.setToolTipsVisible(True)
+            self._add_criteria(more, tuple(others), chosen)
+
+    @staticmethod
+    def _add_criteria(
+        menu: QMenu, criteria: Sequence[Criterion], chosen: Container[Criterion]
+    ) -> None:
+        for criterion in criteria:
             action = menu.addAction(criterion.title)
             action.setCheckable(True)
             action.setChecked(criterion in chosen)
             action.setData(criterion)
+            entry = explain_quantity(criterion.quantity)
+            action.setToolTip(wrapped(entry.text()) if entry else "")
 
     # -- reading off and choosing ----------------------------------------------------
 

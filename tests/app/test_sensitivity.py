@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from PySide6.QtCore import QPointF, Qt
-from PySide6.QtGui import QImage
+from PySide6.QtGui import QAction, QImage
 from PySide6.QtWidgets import QApplication, QGraphicsItem
 
 from analysis.comparison import Criterion
@@ -380,6 +380,14 @@ def test_films_are_added_up_and_long_texts_are_cut(view, context):
             assert page.table().rows == 5000
 
 
+def offered(view: SensitivityView) -> list[QAction]:
+    """Return the measures in the menu, as they are when it opens."""
+    menu = view.measures.menu()
+    menu.aboutToShow.emit()
+    deeper = [a for m in menu.actions() if m.menu() for a in m.menu().actions()]
+    return [a for a in menu.actions() if a.isCheckable()] + deeper
+
+
 # -- choices ------------------------------------------------------------------------
 
 
@@ -390,8 +398,7 @@ def test_measures_are_chosen_in_the_menu_up_to_a_limit(view, context):
     add_run(project, "relevance", {(q, None): values for q in quantities})
     open_(context, project)
     for _ in range(20):
-        left = [a for a in view.measures.menu().actions() if a.isCheckable()]
-        off = [a for a in left if not a.isChecked()]
+        off = [a for a in offered(view) if not a.isChecked()]
         if not off:
             break
         off[0].trigger()
@@ -399,10 +406,26 @@ def test_measures_are_chosen_in_the_menu_up_to_a_limit(view, context):
         assert len(view.scene.readings) <= MOST
     assert len(view.scene.readings) == MOST
     for _ in range(MOST):
-        on = [a for a in view.measures.menu().actions() if a.isChecked()]
+        on = [a for a in offered(view) if a.isChecked()]
         on[0].trigger()
         settle()
     assert len(view.scene.readings) == 1, "one always stays"
+
+
+def test_the_menu_has_the_best_of_each_measure_at_the_top(view, context):
+    open_(context, compared(6))
+    top = [action.text() for action in offered(view)]
+    assert top == [
+        "Predicted error",
+        "Measured error",
+        "Hessian trace: HAWQ-V2 score",
+        "Weight statistics and noise: SQNR",
+        "Hessian trace",
+    ]
+    menu = view.measures.menu()
+    (more,) = (a.menu() for a in menu.actions() if a.menu() is not None)
+    assert [action.text() for action in more.actions()] == ["Hessian trace"]
+    assert "squared rounding error" in offered(view)[2].toolTip()
 
 
 def test_the_format_changes_the_numbers_that_have_one(view, context):
