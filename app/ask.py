@@ -30,12 +30,23 @@ from app.scripts import Scripts
 from app.settings import Preferences, Settings
 from app.theme import theme
 from app.views.start import EXAMPLES
+from app.widgets.row_height import RowHeight
 
 SUFFIX = ".qscope"
 MODELS = (
     "Models and projects (*.qscope *.safetensors *.pt2 *.json);;"
     "Projects (*.qscope);;All files (*)"
 )
+
+
+PLOT_KEYS = (
+    ("In a plot: fit", ("F",), "Show everything, or what is selected."),
+    ("In a plot: zoom", ("+", "-"), "See less or more, as with the wheel."),
+    ("In a plot: move", ("Ctrl+Left", "Ctrl+Up"), "Move what is shown by an arrow."),
+    ("In a plot: back", ("Backspace",), "The last zoom; with Shift forward again."),
+    ("In a plot: point", ("Left", "Up"), "Move the cursor; Enter is a click there."),
+)
+"""Keys of the plots: what for, which, and what they do."""
 
 
 class Asker:
@@ -252,6 +263,7 @@ def shortcuts_dialog(
     table.setAccessibleName("Commands and their keys")
     table.setRootIsDecorated(False)
     table.setAlternatingRowColors(True)
+    table.setItemDelegate(RowHeight(table))
     table.setHeaderLabels(["Command", "Key", "What it does"])
     keys = default_shortcuts() if keys is None else keys
     rows = [(c.text, key_text(keys[c.key]), c.tip) for c in COMMANDS]
@@ -259,6 +271,7 @@ def shortcuts_dialog(
         ("&Undo", key_text(["Ctrl+Z"]), "Take the last edit back."),
         ("&Redo", key_text(["Ctrl+Shift+Z"]), "Do it again."),
         ("Show a panel", key_text(["Alt+1"]) + " …", "Bring a panel to the front."),
+        *((text, key_text(some), tip) for text, some, tip in PLOT_KEYS),
     ]
     for text, shown, tip in rows:
         plain = text.replace("&", "").rstrip("…")
@@ -270,7 +283,7 @@ def shortcuts_dialog(
     layout = QVBoxLayout(dialog)
     layout.addWidget(table)
     layout.addWidget(buttons)
-    dialog.resize(theme().em(128), theme().line(32))
+    dialog.resize(theme().em(128), theme().line(36))
     return dialog
 
 

@@ -27,6 +27,7 @@ from PySide6.QtWidgets import (
 from app.actions import COMMANDS, default_shortcuts, key_text
 from app.settings import DIGITS_RANGE, Preferences
 from app.theme import MODES, theme
+from app.widgets.row_height import RowHeight
 
 MODE_TEXTS = {"system": "As the system", "light": "Light", "dark": "Dark"}
 AUTOSAVE_RANGE = (5, 3600)
@@ -60,6 +61,7 @@ class ShortcutEditor(QWidget):
         self.table.setAccessibleName("Commands and their keys")
         self.table.setHeaderLabels(["Command", "Key"])
         self.table.setRootIsDecorated(False)
+        self.table.setItemDelegate(RowHeight(self.table))
         for command in COMMANDS:
             row = QTreeWidgetItem([self._texts[command.key], ""])
             row.setData(0, _KEY, command.key)

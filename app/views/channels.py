@@ -107,8 +107,7 @@ class ChannelsView(PlotPanel):
             self.show_empty("No model open", text, "Open a model…", "open")
             return
         if current < 0:
-            text = "Choose a layer in the table or in the heatmap."
-            self.show_empty("No layer selected", text)
+            self.show_no_layer(len(project.info.layers))
             return
         layer = project.info.layers[current]
         self._ranges = kept_ranges(project, self.source, layer)

@@ -224,8 +224,7 @@ class DistributionView(PlotPanel):
             self.show_empty("No model open", text, "Open a model…", "open")
             return False
         if current < 0:
-            text = "Choose a layer in the table or in the heatmap."
-            self.show_empty("No layer selected", text)
+            self.show_no_layer(len(project.info.layers))
             return False
         name = project.info.layers[current].name
         self._data = kept_distribution(project, self.source, name)

@@ -200,12 +200,12 @@ class ErrorMapView(PlotPanel):
         self._draw(layer, schemes)
 
     def _show_nothing(self, layer: Layer | None) -> None:
-        if self._context.project is None:
+        project = self._context.project
+        if project is None:
             text = "Open a model to see where in its weights the errors are."
             self.show_empty("No model open", text, "Open a model…", "open")
         elif layer is None:
-            text = "Choose a layer in the table or in the heatmap."
-            self.show_empty("No layer selected", text)
+            self.show_no_layer(len(project.info.layers))
         else:
             text = f"{layer.name} is kept as stored. Choose a scheme to try on it."
             self.show_empty("Nothing is rounded", text, controls=True)

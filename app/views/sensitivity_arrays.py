@@ -19,7 +19,7 @@ from app.widgets.format import significant
 from app.widgets.plot import LogScale, Plot
 
 SPECTRUM, RELEVANCE = "hessian_spectrum", "relevance"
-SIGNS = "CET-D1A"
+SIGNS = "CET-CBD1"
 """Diverging and safe for the colour-blind: relevance against, and for, the answer."""
 MANY_TOKENS = 2000
 """Tokens written out at most; the table has all."""

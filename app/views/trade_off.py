@@ -141,6 +141,9 @@ class TradeOffView(PlotPanel):
             text = "Open a model to see what each megabyte buys."
             self.show_empty("No model open", text, "Open a model…", "open")
             return False
+        if not project.info.layers:
+            self.show_no_layer(0)
+            return False
         if not project.formats(MEASURE, "error", "weight"):
             self.show_empty(
                 "No predicted error yet",

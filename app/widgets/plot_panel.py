@@ -216,6 +216,19 @@ class PlotPanel(QWidget):
         self.read_out.set_full("")
         self.set_summary(f"{title}. {text}")
 
+    def show_no_layer(self, layers: int) -> None:
+        """Show that no layer is selected, or that the model has none.
+
+        Args:
+            layers: How many the model has.
+        """
+        if layers:
+            text = "Choose a layer in the table or in the heatmap."
+            self.show_empty("No layer selected", text)
+        else:
+            text = "This model has no layer that could be quantized."
+            self.show_empty("Nothing to quantize", text, "Open a model…", "open")
+
     def show_plot(self) -> None:
         """Show the plot again."""
         self._stack.setCurrentWidget(self._picture)

@@ -99,4 +99,5 @@ def test_shortcuts_are_listed(qtbot):
     }
     assert rows["4 bit"] == "4"
     assert rows["Undo"] == "Ctrl+Z"
+    assert rows["In a plot: zoom"] == "+, -"
     assert len(rows) >= len(COMMANDS)

@@ -40,6 +40,7 @@ from app.settings import Settings
 from app.theme import theme
 from quant_core.scheme import Scheme
 from tests.app.helpers import FakeClient, analysed, model_info
+from tests.app.shell import shell
 
 ROOT = Path(__file__).parents[2]
 
@@ -674,3 +675,17 @@ def test_booleans_keep_their_references(window, project_file):
         action.toggled.emit(True)
         window.layers.model.index(0, KEYS.index("error")).flags()
     assert abs(sys.getrefcount(True) - before) < 50
+
+
+def test_a_model_without_layers_is_called_so_in_every_plot(qtbot, tmp_path):
+    with shell(qtbot, tmp_path, analysed(0)) as window:
+        window.commander.ask.model_file = lambda: ""
+        for key in ("distribution", "channels", "error_map", "trade_off"):
+            window.desk.show(key)
+            panel = window.desk.docks[key].widget()
+            qtbot.waitUntil(
+                lambda panel=panel: panel._empty.title == "Nothing to quantize"
+            )
+            with qtbot.waitSignal(panel.actionRequested) as asked:
+                panel._empty.actionTriggered.emit()
+            assert asked.args == ["open"]
