@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from analysis.messages import Analyze, DataRequest
@@ -143,6 +143,7 @@ def search_script(
     inputs: bool = False,
     rules: Sequence[str] = (),
     costs: Mapping[str, str] | None = None,
+    runs: Runs | None = None,
 ) -> Script:
     """Return how to repeat a search; the result becomes the current assignment.
 
@@ -156,6 +157,7 @@ def search_script(
         inputs: Whether the formats of input activations are chosen as well.
         rules: Floors, ceilings and fixed formats.
         costs: Files of cost tables by the names that the budget uses.
+        runs: How candidates are run; None when nothing is.
     """
     asked = [f"project, {budget!r}", f"method={method!r}"]
     asked += [f"params={_plain(params)!r}"] if params else []
@@ -173,7 +175,10 @@ def search_script(
         "    project.save()",
         "    print(project.totals, project.prediction)",
     ]
-    words = ["search", project, "--budget", budget, "--method", method]
+    if runs is not None:
+        lines = runs.lines(project, target, asked)
+    words = ["search", project, *(["--budget", budget] if budget else [])]
+    words += ["--method", method]
     words += ["--target", target, *_param_options({method: params or {}})]
     words += ["--objective", objective] if objective != MEASURE else []
     words += ["--inputs"] if inputs else []
@@ -182,7 +187,60 @@ def search_script(
         words += [f"--{kind.replace('_', '-')}", text]
     for name, path in (costs or {}).items():
         words += ["--cost-table", f"{name}={path}"]
+    words += [] if runs is None else runs.words()
     return Script(_joined(lines), _shell(words))
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """How a search runs candidates.
+
+    Attributes:
+        source: What the model was opened from.
+        data: What candidates are run on.
+        how: "verify", "refine" or "keep".
+        keep: What may be lost, with "keep".
+        plan: Parameters of `Refinement` that differ from the defaults.
+        task: How outputs are compared.
+    """
+
+    source: str
+    data: DataRequest
+    how: str
+    keep: str = ""
+    plan: Mapping[str, int] = field(default_factory=dict)
+    task: str = "auto"
+
+    def lines(self, project: str, target: str, asked: Sequence[str]) -> list[str]:
+        """Return the Python lines; `asked` are arguments of `find_assignment`."""
+        fixed = {"rounds": 1, "singles": 0} if self.how == "verify" else {}
+        plan = {**self.plan, **fixed}
+        more = [f"plan={plan!r}"] if plan else []
+        more += [f"keep={self.keep!r}"] if self.keep else []
+        return [
+            "from analysis import Project, load_data, load_model, refine_assignment",
+            "from analysis.jobs import DataRequest",
+            "from analysis.search.trial import Refined",
+            "",
+            *_opening(self.source, self.task, self.data),
+            f"request = {_call('DataRequest', *_data_values(self.data))}",
+            f"with Project.open({project!r}) as project:",
+            f"    project.target = {target!r}",
+            "    steps = refine_assignment(",
+            *_indented(["model", "data", *asked, *more, "request=request"], 8),
+            "    )",
+            "    tried = [step for step in steps if isinstance(step, Refined)]",
+            "    project.set_assignment(tried[-1].best.assignment)",
+            "    project.save()",
+            "    print(tried[-1].describe())",
+        ]
+
+    def words(self) -> list[str]:
+        """Return the options of the command line."""
+        how = [f"--{self.how}", *([self.keep] if self.how == "keep" else [])]
+        plan = _param_options({"refine": self.plan})
+        data = _data_options(self.data, self.data.seed)
+        return [*how, *plan, *data, "--model", self.source]
 
 
 def evaluation_script(

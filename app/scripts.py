@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.jobs import analysis_of_run
-from analysis.messages import Analyze, Evaluate
+from analysis.messages import Analyze, DataRequest, Evaluate
 from analysis.script import (
+    Runs,
     Script,
     analysis_script,
     evaluation_script,
@@ -94,6 +95,25 @@ class Scripts:
             inputs=request.inputs,
             rules=request.rules,
             costs=request.tables,
+            runs=self._runs(project, request),
+        )
+
+    @staticmethod
+    def _runs(project: Project, request: SearchRequest) -> Runs | None:
+        """Return how a search runs candidates: on the data of the predicted error."""
+        if not request.runs:
+            return None
+        run = project.latest_run("predicted_error")
+        job = None if run is None else analysis_of_run(project, run.id)
+        data = DataRequest("example") if job is None else job.data
+        task = "auto" if run is None else run.task or "auto"
+        return Runs(
+            project.info.source,
+            data or DataRequest("example"),
+            request.runs,
+            request.keep,
+            dict(request.plan),
+            task,
         )
 
     def of_run(self, run: int) -> Script | None:

@@ -33,13 +33,11 @@ from analysis.messages import (
     Job,
     Opened,
     Search,
+    Tried,
 )
 from analysis.model import ModelInfo
 from analysis.project import Project
 from analysis.report import write_report
-from analysis.search.of_project import signed, table_for
-from analysis.search.problem import CostTable
-from analysis.search.setup import Setup
 from app.context import AppContext
 from app.dialogs.analysis_request import EXAMPLE, SETTINGS_KEY, AnalysisRequest
 from app.dialogs.search import SearchRequest
@@ -49,6 +47,7 @@ from app.jobs import JobRunner
 from app.recovery import Lost
 from app.remedies import ModelJob, remedied, remedies
 from app.scripts import Scripts
+from app.searches import Searching
 from app.settings import Settings
 from app.widgets.format import count, set_digits
 from quant_core.assignment import Assignment
@@ -88,7 +87,7 @@ class Session(QObject):
         self._can_run: dict[str, bool] = {}
         self._job: Job | None = None
         self._recorder: Recorder | None = None
-        self._search: tuple[SearchRequest, Setup, CostTable] | None = None
+        self._search: Searching | None = None
         self.guard = Guard(self.context, settings, self)
         self.guard.problem.connect(self.problem)
         self._failed: tuple[ModelJob, str] | None = None
@@ -385,11 +384,8 @@ class Session(QObject):
             return
         with self._telling():
             project.target = request.target
-            setup = request.setup()
-            table = table_for(project, setup, request.method)
-            self._search = request, setup, table
-            job = Search(request.method, table, request.budget, request.params)
-            self._start(job, "Search")
+            self._search = Searching.of(project, request, self._data_of)
+            self._start(self._search.job, "Search")
             self.scripts.note(self.scripts.of_search(request))
 
     def _start(self, job: Job, title: str) -> None:
@@ -412,7 +408,10 @@ class Session(QObject):
     def _on_event(self, event: object) -> None:
         if isinstance(event, Found):
             self._apply_found(event)
-        elif self.context.project is not None and self._job is not None:
+            return
+        if isinstance(event, Tried) and self._search is not None:
+            self._search = replace(self._search, tried=event.refined)
+        if self.context.project is not None and self._job is not None:
             if self._recorder is None:
                 # Not before: loading the model may have told of other layers.
                 self._recorder = Recorder(self.context.project, self._job)
@@ -427,16 +426,22 @@ class Session(QObject):
         project = self.context.project
         if project is None or self._search is None:
             return
-        request, setup, table = self._search
-        found = table.assign(project.assignment, event.result.choice)
-        found = signed(
-            project, found, setup, request.method, request.budget, request.params
-        )
-        self.context.replace_assignment(found, f"Search {request.budget}")
+        found = self._search.found(project, event.result)
+        self.context.replace_assignment(found, self._search.title)
+
+    def _apply_tried(self) -> None:
+        """Put the best of what was run in place, be it after a cancel or a crash."""
+        project, search = self.context.project, self._search
+        best = None if project is None or search is None else search.best(project)
+        if best is not None and search is not None and search.tried is not None:
+            self.context.replace_assignment(best, search.title)
+            self.context.message.emit(f"{search.title}: {search.tried.describe()}")
 
     @Slot(object)
     def _on_ended(self, status: object) -> None:
         recorder, self._recorder = self._recorder, None
+        with self._telling():
+            self._apply_tried()
         self._job = self._search = None
         if recorder is not None:
             known = {"complete": "complete", "cancelled": "cancelled"}

@@ -63,7 +63,9 @@ class Keep:
                 match = None
         if match is None:
             raise AnalysisError(
-                "What is to be kept cannot be read.", value=text, allowed=ALLOWED
+                "What is to be kept cannot be read.",
+                value=text or "nothing",
+                allowed=ALLOWED,
             )
         name, percent = match[1], bool(match[3])
         if name == "error" and percent:

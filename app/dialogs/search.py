@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from PySide6.QtCore import Slot
@@ -22,12 +22,14 @@ from PySide6.QtWidgets import (
 from analysis.described import describe
 from analysis.script import Script
 from analysis.search import SEARCHES, method_of
+from analysis.search.asked import Refinement
 from analysis.search.budget import Budget
 from analysis.search.cost_file import read_costs
 from analysis.search.objective import Objective
 from analysis.search.problem import MEASURE
 from analysis.search.rules import Rule
 from analysis.search.setup import Setup
+from app.dialogs.search_runs import KEEP, NOTHING, VERIFY, SearchRuns
 from app.help_topics import explain_control
 from app.settings import Settings
 from app.theme import theme
@@ -43,6 +45,7 @@ from quant_core.targets import TARGETS
 SETTINGS_KEY = "search/budget"
 METHOD_KEY = "search/method"
 PARAMS_KEY = "search/params"
+RUNS_KEY = "search/runs"
 DEFAULT = "bits<=4"
 EXAMPLES = (
     DEFAULT,
@@ -67,6 +70,9 @@ class SearchRequest:
         inputs: Whether the formats of input activations are chosen as well.
         rules: Floors, ceilings and fixed formats, as `Rule.read` takes them.
         tables: Files of cost tables by the names that the budget uses.
+        runs: Whether candidates are run: "", "verify", "refine" or "keep".
+        keep: What of the task may be lost at most, with "keep".
+        plan: Parameters of `Refinement` that differ from the defaults.
     """
 
     budget: str
@@ -77,6 +83,19 @@ class SearchRequest:
     inputs: bool = False
     rules: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
+    runs: str = NOTHING
+    keep: str = ""
+    plan: Mapping[str, Any] = field(default_factory=dict)
+
+    def refinement(self) -> Refinement:
+        """Return how much is run."""
+        plan = Refinement(**self.plan)
+        return replace(plan, rounds=1, singles=0) if self.runs == VERIFY else plan
+
+    @property
+    def title(self) -> str:
+        """What is asked for, in a few words."""
+        return ", ".join(filter(None, (self.budget, self.keep and f"keep {self.keep}")))
 
     def setup(self) -> Setup:
         """Return objective, rules and tables, read and checked.
@@ -126,6 +145,8 @@ class SearchDialog(QDialog):
         self._inputs.setToolTip(
             wrapped("Worth it where bit operations or a cost table are limited.")
         )
+        none: dict[str, Any] = {}
+        self._runs = SearchRuns(**settings.get(RUNS_KEY, none))
         self._terms = SearchTerms(("float", *formats))
         self._terms.changed.connect(self._on_terms)
         self._target = QComboBox()
@@ -154,6 +175,7 @@ class SearchDialog(QDialog):
         self._budget.currentTextChanged.connect(self._check)
         self._objective.currentTextChanged.connect(self._check)
         self._method.currentIndexChanged.connect(self._on_method)
+        self._runs.changed.connect(self._on_terms)
         self._on_method()
         self._check()
         line = self._budget.lineEdit()
@@ -188,6 +210,7 @@ class SearchDialog(QDialog):
         layout.addLayout(form)
         layout.addWidget(self._about)
         layout.addLayout(self._own)
+        layout.addWidget(self._runs)
         layout.addWidget(self._terms)
         layout.addWidget(self._note)
         layout.addWidget(buttons)
@@ -203,13 +226,18 @@ class SearchDialog(QDialog):
             self._inputs.isChecked(),
             self._terms.rules(),
             self._terms.tables(),
+            self._runs.runs(),
+            self._runs.keep(),
+            self._runs.plan(),
         )
 
     def mistake(self) -> str:
         """Return what cannot be read or is out of range; "" when all is well."""
         request = self.request()
         try:
-            Budget.parse(request.budget, request.tables)
+            if request.budget or request.runs != KEEP:
+                Budget.parse(request.budget, request.tables)
+            self._runs.check()
             request.setup()
             method_of(request.method)(**request.params)
         except QuantError as error:
@@ -240,7 +268,8 @@ class SearchDialog(QDialog):
     def _on_terms(self) -> None:
         """Let Tab go down the form: new controls come last of themselves."""
         last = [self._method, *self._params.findChildren(QWidget)][-1]
-        for control in (*self._terms.controls(), *self._buttons.buttons()):
+        own = (*self._runs.controls(), *self._terms.controls())
+        for control in (*own, *self._buttons.buttons()):
             self.setTabOrder(last, control)
             last = control
         self._check()
@@ -270,6 +299,7 @@ class SearchDialog(QDialog):
         self._settings.set(METHOD_KEY, request.method)
         kept = {**self._kept(), request.method: dict(request.params)}
         self._settings.set(PARAMS_KEY, kept)
+        self._settings.set(RUNS_KEY, self._runs.to_json())
         super().accept()
 
 

@@ -24,10 +24,19 @@ from PySide6.QtWidgets import (
 )
 
 from analysis.errors import AnalysisError
-from analysis.messages import Ended, Finished, Found, Opened, Progress, Started
+from analysis.messages import (
+    Ended,
+    Finished,
+    Found,
+    Opened,
+    Progress,
+    Started,
+    Tried,
+)
 from analysis.method import Row, Update
 from analysis.project import Project
 from analysis.search.problem import SearchResult
+from analysis.search.trial import Refined, Score, Trial
 from app.dialogs.analysis_request import AnalysisRequest
 from app.dialogs.search import SearchRequest
 from app.drops import refusal
@@ -349,6 +358,39 @@ def test_a_search_is_one_undo_step(window, client, qtbot, project_file):
     origin = window.context.project.assignment.provenance
     assert (origin["budget"], origin["search"]) == ("bits<=5", "genetic")
     assert origin["params"]["seed"] == 3
+
+
+@pytest.mark.parametrize("status", ["complete", "cancelled"])
+def test_the_best_that_was_run_is_kept_even_after_a_cancel(
+    window, client, qtbot, project_file, status
+):
+    window.session.open(str(project_file))
+    client.source = "tests:tiny"
+    window.commander.ask.search = lambda *_: SearchRequest(
+        "bits<=5", "any", runs="refine", plan={"rounds": 2}
+    )
+    run(window, "search")
+    job = client.asked[-1][1]
+    assert (job.asked.budget, job.asked.plan.rounds) == ("bits<=5", 2)
+    assert job.data.source == "example"
+    trials: tuple[Trial, ...] = ()
+    client.say(Started("evaluation", {"unit": "nats per sample", "samples": 32}))
+    for scheme, value in (("int4", 0.3), ("int3", 0.2), ("int8", 0.4)):
+        plan = job.asked.base.with_weight(range(36), Scheme(scheme))
+        choice = job.asked.table.choice_of(plan)
+        score = Score(value, 0.01, {}, 32)
+        trials = (*trials, Trial(plan, choice, 0.1, score, scheme))
+        values = [trial.score.value for trial in trials]
+        refined = Refined(trials, values.index(min(values)), len(trials), data="d")
+        client.say(Tried(refined))
+    client.say(Finished(status))
+    qtbot.waitUntil(lambda: window.context.undo_stack.count() == 1)
+    project = window.context.project
+    assert project.assignment.scheme_of(0) == Scheme("int3")
+    assert [score["value"] for score in project.measured_scores] == [0.3, 0.2, 0.4]
+    origin = project.assignment.provenance
+    assert origin["refine"]["evaluations"] == 3
+    assert window.context.undo_stack.undoText() == "Search bits<=5"
 
 
 def test_a_measurement_is_shown_until_the_next_edit(

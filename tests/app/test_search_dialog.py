@@ -152,3 +152,39 @@ def test_rules_and_tables_are_asked_for_and_checked(qtbot, settings, tmp_path):
     form._budget.setCurrentText("latency<=3")
     assert form.mistake() == ""
     assert form.request().setup().costs["latency"].cost == {("a", "int4", None): 1.5}
+
+
+def test_running_candidates_is_asked_for_checked_and_kept(qtbot, settings):
+    form = SearchDialog(settings, "any")
+    qtbot.addWidget(form)
+    form.show()
+    runs = form._runs
+    assert form.request().runs == ""
+    assert not runs._plan.isVisible()
+    runs._box.setCurrentIndex(runs._box.findData("verify"))
+    assert runs._plan.isVisible()
+    assert not runs._keep.isVisible()
+    spin = next(
+        field
+        for field in runs._plan.findChildren(QSpinBox)
+        if field.accessibleName().lower() == "candidates"
+    )
+    spin.setValue(7)
+    request = form.request()
+    assert (request.runs, request.plan) == ("verify", {"candidates": 7})
+    plan = request.refinement()
+    assert (plan.candidates, plan.rounds, plan.singles) == (7, 1, 0)
+    runs._box.setCurrentIndex(runs._box.findData("keep"))
+    assert "cannot be read" in form._note.text()
+    runs._keep.setText("top1=0.5%")
+    form._budget.setCurrentText("")
+    assert form.mistake() == ""
+    assert form.request().title == "keep top1=0.5%"
+    form.accept()
+    again = SearchDialog(settings, "any")
+    qtbot.addWidget(again)
+    assert again.request().keep == "top1=0.5%"
+    assert again.request().plan == {"candidates": 7}
+    again._runs._box.setCurrentIndex(0)
+    assert again.request().keep == ""
+    assert "cannot be read" in again._note.text()  # without runs a budget is needed

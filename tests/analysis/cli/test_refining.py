@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +14,10 @@ import pytest
 import analysis
 from analysis.cli import refining
 from analysis.errors import AnalysisError
+from analysis.messages import DataRequest
 from analysis.method import Update
 from analysis.project import Project
+from analysis.script import Runs, search_script
 from analysis.search.of_project import rerun
 from analysis.search.trial import Refined
 
@@ -130,3 +134,20 @@ def test_mistakes(ask: Ask, project: Path, words: list[str], message: str) -> No
     code, told = ask("search", project, *words)
     assert code == 2
     assert message in told["error"]["what"]
+
+
+@pytest.mark.parametrize(("how", "keep"), [("verify", ""), ("keep", "error=0.01")])
+def test_copied_scripts_do_the_same(
+    ask: Ask, project: Path, tmp_path: Path, how: str, keep: str
+) -> None:
+    other = Path(shutil.copy(project, tmp_path / "other.qscope"))
+    data = DataRequest("example", 4)
+    runs = Runs(MODEL, data, how, keep, {"candidates": 2})
+    budget = "" if keep else "bits<=4.5"
+    script = search_script(str(project), budget, runs=runs)
+    exec(compile(script.python, "script.py", "exec"), {})
+    words = shlex.split(search_script(str(other), budget, runs=runs).command)[1:]
+    assert ask(*words)[0] == 0
+    with Project.open(project) as first, Project.open(other) as second:
+        assert first.assignment.digest == second.assignment.digest
+        assert first.assignment.provenance["refine"]["data"]["source"] == "example"
