@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError
 from analysis.method import check_params, param
-from analysis.search.problem import CostTable
+from analysis.search.problem import Choice, CostTable
 
 if TYPE_CHECKING:
     from analysis.search.trial import Score
@@ -122,7 +122,8 @@ class Refinement:
     """How much of the network to run.
 
     A round runs the assignments that look best: in the first, what the search finds,
-    what interactions make of it, what the greedy order and one format for all come to.
+    what interactions make of it, what the greedy order, one format for all and other
+    measures come to (those that do not fit into the first round open the next).
     Each run corrects the costs. Later rounds run the best neighbours of the best
     assignment so far, and what is best under the costs as they are believed by then or
     as they might be (beliefs drawn from what is still unknown: Thompson (1933),
@@ -143,6 +144,21 @@ class Refinement:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """What the search would find if it made another measure small.
+
+    Attributes:
+        objective: The measure.
+        run: Number of its run.
+        choice: `[R]` options of the cost table.
+    """
+
+    objective: str
+    run: int
+    choice: Choice
+
+
+@dataclass(frozen=True)
 class Asked:
     """What is searched for, and how.
 
@@ -155,6 +171,7 @@ class Asked:
         plan: How much to run.
         keep: What of the task may be lost at most; the smallest model that keeps it
             is then searched for, and the budget may be empty.
+        rivals: What other measures propose; they are run as well.
     """
 
     table: CostTable
@@ -164,3 +181,4 @@ class Asked:
     params: Mapping[str, Any] = field(default_factory=dict)
     plan: Refinement = field(default_factory=Refinement)
     keep: Keep | None = None
+    rivals: tuple[Rival, ...] = ()

@@ -106,7 +106,7 @@ def objectives_of(project: Project) -> tuple[str, ...]:
     terms = [
         Term(measure, quantity)
         for measure in measures
-        for quantity in ("error", *LOSSES, "score", "mse", "noise", "linear")
+        for quantity in ("error", *LOSSES, "score", "mse", "hawq_v2", "noise", "linear")
         if project.formats(measure, quantity)
     ]
     return tuple(map(str, terms)) or (MEASURE,)

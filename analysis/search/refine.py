@@ -72,9 +72,10 @@ class _Refining:
     def steps(self) -> Steps:
         plan = self.asked.plan
         yield from self._measure_rest()
-        best, idle = math.inf, 0
+        best, idle, opening = math.inf, 0, self._first()
         for number in range(plan.rounds):
-            found = self._next() if number else self._first()
+            # What the first round had no room for opens the next.
+            found = itertools.chain(opening, self._next() if number else ())
             for choice, origin in itertools.islice(found, plan.candidates):
                 yield from self._attempt(choice, origin)
             reached = self._rank(self._best())
@@ -95,8 +96,10 @@ class _Refining:
             if asked.method != Interacting.key and table.probes is not None:
                 yield from self._tried(table, Interacting.key)
             yield from self._descended(replace(self.belief, share=1.0))
-        for key in (Greedy.key, Uniform.key):
-            yield from self._tried(table, key)
+        yield from self._tried(table, Greedy.key)
+        for rival in asked.rivals:
+            yield from self._fresh([rival.choice], rival.objective)
+        yield from self._tried(table, Uniform.key)
 
     def _next(self) -> Iterator[tuple[Choice, str]]:
         """Yield what looks best by what is believed, and by draws of it."""

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 from analysis.errors import AnalysisError
 from analysis.messages import DataRequest, Progress, Refine, Tried
 from analysis.method import Update
-from analysis.search import needs_probes
-from analysis.search.asked import Asked, Keep, Refinement
+from analysis.search import needs_probes, solve
+from analysis.search.asked import Asked, Keep, Refinement, Rival
+from analysis.search.budget import Budget
 from analysis.search.cost_file import read_costs
-from analysis.search.objective import Objective
+from analysis.search.exact import Exact
+from analysis.search.objective import Objective, objectives_of
 from analysis.search.of_project import asked_by, signed, table_for
 from analysis.search.probe_table import with_probes
 from analysis.search.problem import MEASURE, CostTable
 from analysis.search.rules import Rule
 from analysis.search.setup import Setup
+from analysis.search.table import table_from_project
 from analysis.search.trial import Refined
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ def refine_job(
     keep: Keep | None = None,
     batch_size: int = 0,
     base: Assignment | None = None,
+    rivals: Mapping[str, int] | None = None,
 ) -> Refine:
     """Return the description of a search that runs the network.
 
@@ -57,6 +61,8 @@ def refine_job(
         keep: What of the task may be lost at most.
         batch_size: Samples per forward call; 0 for the usual number.
         base: Assignment that tells locks and what is kept; the current one if None.
+        rivals: Runs of further measures whose proposals are run as well, by
+            objective; None for all that the project has.
 
     Raises:
         AnalysisError: an objective that is no error, neither budget nor `keep`, or
@@ -80,7 +86,37 @@ def refine_job(
     table = _table(project, setup, method, base)
     plan = plan or Refinement()
     asked = Asked(table, budget, base, method, params or {}, plan, keep)
+    if keep is None:
+        asked = replace(asked, rivals=_rivals(project, setup, asked, rivals))
     return Refine(asked, data, batch_size)
+
+
+def _rivals(
+    project: Project, setup: Setup, asked: Asked, runs: Mapping[str, int] | None
+) -> tuple[Rival, ...]:
+    """Return what the search finds by other measures, where it finds anything."""
+    if Budget.parse(asked.budget, asked.table.costs).limit("error") is not None:
+        return ()  # a limit in the unit of another measure
+    if runs is None:
+        runs = {}
+        for text in objectives_of(project):
+            found = project.latest_run(Objective.parse(text).terms[0].measure)
+            if found is not None and text != str(setup.objective):
+                runs[text] = found.id
+    made = []
+    for text, run in runs.items():
+        objective = Objective.parse(text)
+        known = {objective.terms[0].measure: run}
+        other = replace(setup, objective=objective, runs=known)
+        try:
+            table = table_from_project(project, other, asked.base)
+            best = solve(table, asked.budget, Exact.key, {})
+        except AnalysisError:
+            continue  # it was not measured for all that is to be chosen
+        choice = asked.table.choice_of(table.assign(asked.base, best.choice))
+        if choice is not None:
+            made.append(Rival(text, run, choice))
+    return tuple(made)
 
 
 def _table(project: Project, setup: Setup, method: str, base: Assignment) -> CostTable:
@@ -113,6 +149,7 @@ def proposed(project: Project, setup: Setup, job: Refine, found: Refined) -> Ass
         **made.provenance,
         refine={
             **plan,
+            "rivals": {rival.objective: rival.run for rival in asked.rivals},
             "keep": None if asked.keep is None else str(asked.keep),
             "data": asdict(job.data),
             "data_digest": found.data,
@@ -232,6 +269,7 @@ def job_of(project: Project, found: Assignment) -> tuple[Setup, Refine]:
         keep=None if kept["keep"] is None else Keep.parse(kept["keep"]),
         batch_size=kept["batch_size"],
         base=found,
+        rivals=kept["rivals"],
     )
     return setup, job
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QComboBox, QFormLayout, QLineEdit, QWidget
+from PySide6.QtWidgets import QComboBox, QFormLayout, QLineEdit, QSpinBox, QWidget
 
 from analysis.described import describe
 from analysis.search.asked import Keep, Refinement
@@ -108,4 +108,4 @@ class SearchRuns(QWidget):
 
     def controls(self) -> list[QWidget]:
         """Return what Tab goes through, from top to bottom."""
-        return [self._box, self._keep, *self._plan.findChildren(QWidget)]
+        return [self._box, self._keep, *self._plan.findChildren(QSpinBox)]

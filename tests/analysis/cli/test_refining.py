@@ -51,6 +51,25 @@ def test_refining_is_kept_signed_and_done_again(ask: Ask, project: Path) -> None
     assert (code, told) == (0, {"assignment": "mine", "same": True})
 
 
+def test_what_other_measures_propose_is_run_as_well(ask: Ask, project: Path) -> None:
+    words = ["search", project, "--budget", "bits<=3.6"]
+    code, told = ask(*words, "--refine", "--name", "mine")
+    assert code == 0
+    trials = {trial["origin"]: trial for trial in told["refined"]["trials"]}
+    assert "weights.sqnr" in trials
+    best = told["refined"]["measured"]["value"]
+    assert best <= trials["weights.sqnr"]["measured"]
+    objective = ["--objective", "weights.sqnr"]
+    assert ask(*words, *objective, "--name", "other")[0] == 0
+    with Project.open(project) as kept:
+        rivals = kept.assignments["mine"].provenance["refine"]["rivals"]
+        assert rivals["weights.sqnr"] == kept.latest_run("weights").id
+        score = kept.measured_of(kept.assignments["other"])
+        assert score is not None
+        assert score["value"] == trials["weights.sqnr"]["measured"]
+    assert ask("search", project, "--rerun", "mine")[1]["same"]
+
+
 def test_verifying_runs_each_candidate_once(ask: Ask, project: Path) -> None:
     words = ["search", project, "--budget", "bits<=4.5", "--verify"]
     code, told = ask(*words, "--refine.candidates", "3")
