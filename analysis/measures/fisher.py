@@ -42,7 +42,7 @@ class Fisher:
     title: ClassVar[str] = "Fisher information"
     unit: ClassVar[str] = ""
     better: ClassVar[Literal["lower", "higher", "neither"]] = "lower"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs_data: ClassVar[bool] = True
 
     labels: str = param(
@@ -61,7 +61,8 @@ class Fisher:
     precision: float = param(
         0.0,
         "Stop as soon as the median relative standard error over the layers is at "
-        "most this; 0 uses all samples and draws.",
+        "most this; draws of a sample end as soon as their own part of it is. "
+        "0 uses all samples and draws.",
         minimum=0.0,
         maximum=1.0,
     )

@@ -85,7 +85,8 @@ class Hessian:
     precision: float = param(
         0.0,
         "Stop as soon as the median relative standard error over the layers is at "
-        "most this; 0 uses all samples and probes.",
+        "most this; probes of a sample end as soon as their own part of it is. "
+        "0 uses all samples and probes.",
         minimum=0.0,
         maximum=1.0,
     )

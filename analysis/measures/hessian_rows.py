@@ -25,6 +25,7 @@ class TraceSums:
     def __init__(self, layers: int) -> None:
         self._layers = layers
         self._value: dict[int, NDArray[np.float64]] = {}
+        self._square: dict[int, NDArray[np.float64]] = {}
         self._weight: dict[int, float] = {}
         self._probes: dict[int, int] = {}
         self._samples: dict[int, int] = {}
@@ -45,6 +46,7 @@ class TraceSums:
             samples: Number of its samples.
         """
         self._value[cluster] = self._value.get(cluster, 0.0) + value
+        self._square[cluster] = self._square.get(cluster, 0.0) + value**2
         self._weight[cluster] = self._weight.get(cluster, 0.0) + weight
         self._probes[cluster] = self._probes.get(cluster, 0) + 1
         self._samples[cluster] = samples
@@ -54,6 +56,7 @@ class TraceSums:
         for cluster, probes in other._probes.items():
             if probes > self._probes.get(cluster, 0):
                 self._value[cluster] = other._value[cluster]
+                self._square[cluster] = other._square[cluster]
                 self._weight[cluster] = other._weight[cluster]
                 self._probes[cluster] = probes
                 self._samples[cluster] = other._samples[cluster]
@@ -68,6 +71,7 @@ class TraceSums:
         for cluster, samples in wanted:
             if self._samples.get(cluster) == samples:
                 kept._value[cluster] = self._value[cluster]
+                kept._square[cluster] = self._square[cluster]
                 kept._weight[cluster] = self._weight[cluster]
                 kept._probes[cluster] = self._probes[cluster]
                 kept._samples[cluster] = samples
@@ -95,16 +99,35 @@ class TraceSums:
         weight = np.array(list(self._weight.values()))
         return clustered_ratio(value, weight, np.arange(len(weight)))
 
+    def noise(self) -> NDArray[np.float64]:
+        """Return the part of the standard errors that more probes lower, `[layers]`.
+
+        The spread of the probes of one cluster; NaN when a cluster has a single one.
+        """
+        probes = np.array(list(self._probes.values()), dtype=np.float64)
+        if not self._value or probes.min() < 2:
+            return np.full(self._layers, np.nan)
+        value, square = (
+            np.stack(list(sums.values())) for sums in (self._value, self._square)
+        )
+        each = probes[:, None]
+        variance = (each * square - value**2).clip(min=0) / (each - 1)
+        whole = sum(self._weight.values())
+        return np.asarray(np.sqrt(variance.sum(0)) / whole)
+
     def arrays(self, prefix: str) -> dict[str, np.ndarray]:
         """Return what `from_arrays` reads."""
         clusters = list(self._probes)
-        table = [[c, self._probes[c], self._samples[c]] for c in clusters]
+        rows = [[c, self._probes[c], self._samples[c]] for c in clusters]
+        sums, squares = (
+            np.array([table[c] for c in clusters]).reshape(-1, self._layers)
+            for table in (self._value, self._square)
+        )
         return {
-            f"{prefix}/sums": np.array([self._value[c] for c in clusters]).reshape(
-                -1, self._layers
-            ),
+            f"{prefix}/sums": sums,
+            f"{prefix}/squares": squares,
             f"{prefix}/weight": np.array([self._weight[c] for c in clusters]),
-            f"{prefix}/clusters": np.array(table, dtype=np.int64).reshape(-1, 3),
+            f"{prefix}/clusters": np.array(rows, dtype=np.int64).reshape(-1, 3),
         }
 
     @classmethod
@@ -113,14 +136,14 @@ class TraceSums:
     ) -> TraceSums:
         """Return the sums of an interrupted run; empty when there are none."""
         self = cls(layers)
-        sums = arrays.get(f"{prefix}/sums")
-        if sums is None or sums.ndim != 2 or sums.shape[1] != layers:
+        sums, squares = (arrays.get(f"{prefix}/{x}") for x in ("sums", "squares"))
+        if sums is None or squares is None or sums.shape != (len(sums), layers):
             return self
         table = np.asarray(arrays[f"{prefix}/clusters"], dtype=np.int64)
         weight = np.asarray(arrays[f"{prefix}/weight"], dtype=np.float64)
-        for row, value, total in zip(table.tolist(), sums, weight, strict=True):
-            cluster, probes, samples = row
-            self._value[cluster] = np.asarray(value, dtype=np.float64).copy()
-            self._weight[cluster] = float(total)
+        for i, (cluster, probes, samples) in enumerate(table.tolist()):
+            self._value[cluster] = np.array(sums[i], dtype=np.float64)
+            self._square[cluster] = np.array(squares[i], dtype=np.float64)
+            self._weight[cluster] = float(weight[i])
             self._probes[cluster], self._samples[cluster] = probes, samples
         return self

@@ -7,6 +7,7 @@ in what a probe is and in what samples share it.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -172,6 +173,10 @@ class _Traces:
                         yield self._report(done, done, "precise enough")
                         return
                     note = f"batch {number + 1} of {len(batches)}, probe {probe + 1}"
+                    if self._needs_no_more_probes(precision):
+                        done += batch.size * (probes - probe - 1)
+                        yield Update(done, work, note, samples=self.sums.samples)
+                        break
                     late = time.monotonic() - shown > _ROWS_EVERY_SECONDS
                     if late and done < work and self.sums.clusters:
                         yield self._report(done, work, note)
@@ -226,10 +231,18 @@ class _Traces:
         if precision <= 0 or self.sums.clusters < _MIN_CLUSTERS:
             return False
         value, stderr = self.sums.result()
-        known = value > 0
-        if not known.any():
+        return _median_ratio(stderr, value) <= precision
+
+    def _needs_no_more_probes(self, precision: float) -> bool:
+        """Tell whether probes of all samples like those so far are precise enough.
+
+        What then is left of the standard error is the choice of samples.
+        """
+        if precision <= 0 or self.sums.clusters < _MIN_CLUSTERS:
             return False
-        return bool(np.median(stderr[known] / value[known]) <= precision)
+        value, _ = self.sums.result()
+        share = self.sums.samples / len(self.job.data)
+        return _median_ratio(self.sums.noise(), value) * math.sqrt(share) <= precision
 
     def _report(self, done: float, work: float, note: str) -> Update:
         value, stderr = self.sums.result()
@@ -254,6 +267,12 @@ class _Traces:
     def _kept(self) -> dict[str, np.ndarray]:
         """Return the arrays to keep, those that a resumed run goes on from too."""
         return self.sums.arrays(self.arrays)
+
+
+def _median_ratio(error: NDArray[np.float64], value: NDArray[np.float64]) -> float:
+    """Return the median relative error over what is above 0, inf without any."""
+    known = value > 0
+    return float(np.median(error[known] / value[known])) if known.any() else np.inf
 
 
 class GaussNewtonTraces(_Traces):

@@ -109,21 +109,38 @@ class Kl:
     def drawn(
         self, output: torch.Tensor, batch: Batch, uniform: torch.Tensor
     ) -> torch.Tensor:
-        """Return the slope of log p(y) by the logits, for labels y drawn from p.
+        """Return slopes of log p(y) by the logits with the Fisher matrix as covariance.
 
-        `onehot(y) - p` at every judged position, 0 elsewhere; its covariance is the
-        Fisher matrix diag(p) - p p^T.
+        Labels y are drawn in proportion to `p_y |onehot(y) - p|^2`, not to p, and the
+        slope `onehot(y) - p` is weighted by the root of the ratio of the two, which
+        keeps the covariance diag(p) - p p^T and gives every draw the length that the
+        mean has. Drawn from p, a network that is sure of itself would show next to
+        nothing in most draws and very much in a few. Random signs keep the slopes of
+        different positions uncorrelated.
 
         Args:
             output: Logits `[N, ..., C]`.
             batch: What they were computed from.
             uniform: Numbers in [0, 1), `[N, ...]`, one for each position.
+
+        Returns:
+            `[N, ..., C]`, 0 at positions that are not judged.
         """
         p = output.detach().double().softmax(-1)
-        # Rounding may leave the last sum below 1.
-        y = torch.searchsorted(p.cumsum(-1), uniform.unsqueeze(-1), right=True)
-        y = y.clamp_(max=p.shape[-1] - 1)
+        square = p.square()
+        # |onehot(y) - p|^2, without 1 - 2 p_y + sum p^2, which cancels.
+        length = (1 - p).square() + (square.sum(-1, keepdim=True) - square).clamp(min=0)
+        sums = (p * length).cumsum(-1)
+        trace = sums[..., -1:]
+        # One bit of the number is the sign, the others pick the label.
+        sign = torch.where(uniform < 0.5, -1.0, 1.0).unsqueeze(-1)
+        place = (2 * uniform.unsqueeze(-1)) % 1 * trace
+        # Rounding may leave the last sum below the whole.
+        y = torch.searchsorted(sums, place, right=True).clamp_(max=p.shape[-1] - 1)
         slope = (-p).scatter_add_(-1, y, torch.ones_like(y, dtype=p.dtype))
+        known = length.gather(-1, y)
+        factor = torch.where(known > 0, (trace / known).sqrt(), 0.0)
+        slope = slope * (factor * sign)
         keep = self._positions(output, batch).view(output.shape[:-1])
         return torch.where(keep.unsqueeze(-1), slope.to(output.dtype), 0.0)
 

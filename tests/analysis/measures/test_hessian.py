@@ -192,6 +192,27 @@ def test_unbiased_and_honest_about_its_error(
     assert reported == pytest.approx(spread, rel=0.15)
 
 
+def test_the_noise_of_probes_is_told_apart_from_the_choice_of_samples() -> None:
+    dice = np.random.default_rng(0)
+    means = dice.uniform(1, 9, (30, 2))
+    found, told = [], []
+    for _ in range(500):
+        sums = TraceSums(2)
+        for cluster, mean in enumerate(means):
+            for _probe in range(3):
+                sums.update(cluster, mean + dice.normal(0, [0.5, 2.0]), 1.0, 1)
+        found.append(sums.result()[0])
+        told.append(sums.noise())
+    np.testing.assert_allclose(np.mean(told, 0), np.std(found, 0), rtol=0.15)
+    assert (sums.result()[1] > sums.noise()).all()
+    known = TraceSums.from_arrays(sums.arrays("x"), "x", 2)
+    known.merge(TraceSums(2))
+    np.testing.assert_array_equal(known.noise(), sums.noise())
+    single = TraceSums(2)
+    single.update(0, means[0], 1.0, 1)
+    assert np.isnan(single.noise()).all()
+
+
 def test_hutchpp_is_exact_for_a_low_rank_and_unbiased_else() -> None:
     generator = torch.Generator().manual_seed(0)
     factor = torch.randn(30, 4, generator=generator)
