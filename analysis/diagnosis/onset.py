@@ -36,7 +36,7 @@ class Onset:
         run = case.project.latest_run("measured_error")
         keys = case.project.formats("measured_error", QUANTITY)
         if run is None or not keys:
-            return Missing("Run the cumulative measured error, from the input on.")
+            return Missing("Run measured_error with the scope cumulative.")
         key = min(keys, key=lambda k: abs(parse_scheme(k).bits - _width(case)))
         asked = ("measured_error", key, QUANTITY)
         value, stderr = case.project.values(*asked), case.project.stderrs(*asked)

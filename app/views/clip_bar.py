@@ -161,6 +161,8 @@ class ClipBar(QWidget):
         if self._hand is not None and self._scheme is not None:
             # As the boxes show it: what is read is what is stored.
             low, high = (round(x, self.low_box.decimals()) for x in self._hand)
+            if low == high:  # too small for the boxes
+                low, high = self._hand
             scheme = replace(self._scheme, range=Manual(low, high).key)
             self.applied.emit(scheme)
 
