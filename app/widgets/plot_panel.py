@@ -8,13 +8,13 @@ PNG or SVG and its numbers as a table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QRect, QSize, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QAction, QImage, QPainter, QShowEvent
-from PySide6.QtSvg import QSvgGenerator
+from PySide6.QtCore import QSize, Qt, QTimer, Signal, Slot
+from PySide6.QtGui import QAction, QImage, QShowEvent
 from PySide6.QtWidgets import (
     QApplication,
     QFileDialog,
@@ -34,6 +34,7 @@ from app.widgets.data_table import Table, TableDialog
 from app.widgets.elided import Elided
 from app.widgets.empty_state import EmptyState
 from app.widgets.legend import Legend
+from app.widgets.plot_picture import to_image, write_svg
 
 PICTURE_SCALE = 2
 """Pixels of a saved picture for one on the screen."""
@@ -289,14 +290,8 @@ class PlotPanel(QWidget):
 
     def picture(self, scale: int = PICTURE_SCALE) -> QImage:
         """Return the picture with title and legend, in print colours on white."""
-        size = self._picture.size()
-        image = QImage(size * scale, QImage.Format.Format_RGB32)
-        image.fill(Qt.GlobalColor.white)
-        painter = QPainter(image)
-        painter.scale(scale, scale)
-        self._render(painter)
-        painter.end()
-        return image
+        with self._in_print_colours():
+            return to_image(self._picture, scale)
 
     def save_picture(self, path: Path, scale: int = PICTURE_SCALE) -> None:
         """Write the picture as what its ending says: SVG, PNG, JPEG ...
@@ -312,31 +307,22 @@ class PlotPanel(QWidget):
             if not self.picture(scale).save(str(path)):
                 raise OSError(f"{path} cannot be written.")
             return
-        size = self._picture.size()
-        generator = QSvgGenerator()
-        generator.setFileName(str(path))
-        generator.setSize(size)
-        generator.setViewBox(QRect(0, 0, size.width(), size.height()))
-        generator.setTitle(self._title.full)
-        painter = QPainter()
-        if not painter.begin(generator):
-            raise OSError(f"{path} cannot be written.")
-        # Some SVG readers take a missing background for black.
-        painter.fillRect(QRect(0, 0, size.width(), size.height()), Qt.GlobalColor.white)
-        self._render(painter)
-        painter.end()
+        with self._in_print_colours():
+            write_svg(self._picture, path, self._title.full)
 
-    def _render(self, painter: QPainter) -> None:
-        """Draw the picture in the light theme, whatever the window shows."""
+    @contextmanager
+    def _in_print_colours(self) -> Iterator[None]:
+        """Show the light theme for a moment, whatever the window shows."""
         mode, was_dark = theme().mode, theme().is_dark
         if was_dark:
             theme().set_mode("light")
             self._redraw_now()
-        flags = QWidget.RenderFlag.DrawChildren
-        self._picture.render(painter, self._picture.rect().topLeft(), renderFlags=flags)
-        if was_dark:
-            theme().set_mode(mode)
-            self._redraw_now()
+        try:
+            yield
+        finally:
+            if was_dark:
+                theme().set_mode(mode)
+                self._redraw_now()
 
     def _redraw_now(self) -> None:
         self._stale.clear()

@@ -21,6 +21,7 @@ from analysis.project import Project
 from app.context import AppContext
 from app.theme import theme
 from app.widgets.plot_panel import FINE_SCALE, PlotPanel
+from app.widgets.plot_picture import picture_size
 from quant_core.scheme import Scheme
 from tests.app.panel_projects import (
     add_distribution,
@@ -102,7 +103,7 @@ def test_picture_three_times_as_fine_is_on_white(panel, tmp_path):
     panel.save_picture(tmp_path / "a.png")
     panel.save_picture(tmp_path / "fine.png", FINE_SCALE)
     usual, fine = QImage(str(tmp_path / "a.png")), QImage(str(tmp_path / "fine.png"))
-    size = panel._picture.size()
+    size = picture_size(panel._picture)
     assert FINE_SCALE == 3
     assert fine.size() == 3 * size
     assert usual.size() == 2 * size
@@ -137,16 +138,25 @@ def test_svg_is_well_formed_and_on_white(panel, tmp_path):
     assert title.text == panel._title.full
     texts = "".join(root.itertext())
     assert panel._title.full[:12] in texts
+    families = {x.get("font-family") for x in root.iter() if "font-family" in x.attrib}
+    assert families
+    assert all(str(family).endswith(", sans-serif") for family in families)
+    images = list(root.iter("{http://www.w3.org/2000/svg}image"))
+    assert all(x.get("style") == "image-rendering:pixelated" for x in images)
+    # Symbols are shapes, not copies of one sheet.
+    small = [x for x in images if float(x.get("width", 0)) < 24]
+    sources = [x.get("{http://www.w3.org/1999/xlink}href") for x in small]
+    assert len(set(sources)) == len(sources)
     renderer = QSvgRenderer(str(path))
     assert renderer.isValid()
-    size = panel._picture.size()
+    size = picture_size(panel._picture)
     assert renderer.viewBox() == QRect(0, 0, size.width(), size.height())
-    image = QImage(size, QImage.Format.Format_RGB32)
-    image.fill(QColor("black"))
-    painter = QPainter(image)
+    drawn = QImage(size, QImage.Format.Format_RGB32)
+    drawn.fill(QColor("black"))
+    painter = QPainter(drawn)
     renderer.render(painter)
     painter.end()
-    assert mostly_white(image)
+    assert mostly_white(drawn)
 
 
 def test_numbers_as_csv_clipboard_and_table(panel, qtbot, tmp_path):
@@ -173,7 +183,7 @@ def test_numbers_as_csv_clipboard_and_table(panel, qtbot, tmp_path):
     dialog.close()
     panel.copy_picture()
     image = QApplication.clipboard().image()
-    assert image.size() == 2 * panel._picture.size()
+    assert image.size() == 2 * picture_size(panel._picture)
     assert len(said) == 2
 
 
@@ -189,7 +199,7 @@ def test_the_dialog_offers_each_kind(panel, monkeypatch, tmp_path):
         wanted[0] = kind
         panel._ask_picture()
         width = QImage(str(tmp_path / "mine.png")).width()
-        assert width == scale * panel._picture.width()
+        assert width == scale * picture_size(panel._picture).width()
     wanted[0] = "SVG"
     panel._ask_picture()
     assert QSvgRenderer(str(tmp_path / "mine.svg")).isValid()
