@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -231,9 +232,9 @@ class CostTable:
         weight, own = ("float" if s is None else s.key for s in self._schemes(option))
         return weight if self.inputs is None else f"{weight} x {own}"
 
-    @property
+    @cached_property
     def parameters(self) -> int:
-        """Number of weights in all layers."""
+        """Number of weights in all layers; plots ask for it with every edit."""
         return sum(layer.parameters for layer in self.layers)
 
     def amount(self, limit: Limit) -> Floats:

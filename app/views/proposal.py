@@ -219,8 +219,9 @@ class ProposalPane(QWidget):
             self._show_why()
         self._is_applying = False
         found = self.proposal
-        changing = 0 if found is None else len(np.intersect1d(found.changed(), chosen))
-        everything = 0 if found is None else len(found.changed())
+        changes = np.zeros(0, np.int64) if found is None else found.changed()
+        changing = len(np.intersect1d(changes, chosen, assume_unique=True))
+        everything = len(changes)
         self.all_button.setEnabled(everything > 0)
         self.some_button.setEnabled(changing > 0)
         told = f"for {count(len(chosen), 'selecte&d layer')}" if len(chosen) else ""
