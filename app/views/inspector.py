@@ -99,7 +99,7 @@ class InspectorView(QWidget):
         header = tree.header()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
         header.setStretchLastSection(True)
-        header.resizeSection(0, theme().em(20))
+        header.resizeSection(0, theme().em(17))
         tree.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         self._actions = []
         for text, slot in (

@@ -71,7 +71,8 @@ class ChannelPlot(Plot):
         count = max(len(self.order), 1)
         low, high = float(min(self._low.min(), 0)), float(max(self._high.max(), 0))
         margin = 0.1 * max(high - low, 1e-30)
-        self._y = [low - margin, high + 1.8 * margin]
+        # Room for the numbers of outliers on either side.
+        self._y = [low - 1.8 * margin, high + 1.8 * margin]
         self.box.setLimits(
             xMin=-0.5, xMax=count - 0.5, minXRange=min(count, 8), maxXRange=count
         )

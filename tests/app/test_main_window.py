@@ -44,6 +44,7 @@ from app.errors import ErrorDialog, ExceptionHook, Problem
 from app.jobs import JobRunner
 from app.main_window import MainWindow
 from app.models.layer_columns import KEYS
+from app.render import View, render
 from app.session import Session
 from app.settings import Settings
 from app.theme import theme
@@ -184,7 +185,7 @@ def test_every_panel_can_be_shown(window, qtbot, layers):
         window.desk.show(key)
         qtbot.waitUntil(lambda key=key: window.desk.docks[key].isVisible())
     assert not window.grab().isNull()
-    window.desk.arrange_all()
+    window.desk.arrange(is_wide=True)
     assert not window.grab().isNull()
 
 
@@ -604,6 +605,7 @@ def test_the_window_does_without_torch():
 def test_render_writes_a_picture(project_file, tmp_path):
     picture = tmp_path / "window.png"
     words = [str(project_file), str(picture), "--size", "900x600", "--theme", "dark"]
+    words += ["--layout", "assign", "--show", "compare", "findings"]
     done = subprocess.run(
         [sys.executable, "-m", "app.render", *words],
         cwd=ROOT,
@@ -621,6 +623,13 @@ def test_render_writes_a_picture(project_file, tmp_path):
     )
     assert done.returncode == 2
     assert "WIDTHxHEIGHT" in done.stderr
+
+
+def test_render_knows_its_panels(qapp, project_file, tmp_path):
+    view = View("dark", panels=("nowhere",))
+    with pytest.raises(AnalysisError, match="no panel of this name"):
+        render(project_file, tmp_path / "window.png", 900, 600, view)
+    theme().set_mode("system")
 
 
 def test_another_model_under_the_same_name_is_refused(

@@ -172,7 +172,7 @@ def of_opening(window: MainWindow, project: Project) -> None:
     spent = timed(lambda _: window.context.set_project(project), turns=1)
     layers = len(project.info.layers)
     told(f"{layers:,} layers: all panels at first sight", spent, 1000)
-    window.desk.arrange_all()
+    window.desk.arrange(is_wide=True)
     rest()
     spent = timed(lambda _: window.trade_off.invalidate("all"))
     told(f"{layers:,} layers: trade-off computed anew", spent, 100)
