@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence, QShortcut
@@ -22,15 +23,16 @@ from PySide6.QtWidgets import (
 from analysis.export import EXPORTERS
 from analysis.version import tool_version
 from app.actions import COMMANDS, default_shortcuts, key_text
-from app.dialogs.analyse import AnalyseDialog
 from app.dialogs.analysis_request import AnalysisRequest
-from app.dialogs.search import SearchDialog, SearchRequest
-from app.dialogs.settings import SettingsDialog
 from app.scripts import Scripts
 from app.settings import Preferences, Settings
 from app.theme import theme
 from app.views.start import EXAMPLES
 from app.widgets.row_height import RowHeight
+
+# A dialog is imported when it is asked for: the window is usable sooner.
+if TYPE_CHECKING:
+    from app.dialogs.search import SearchRequest
 
 SUFFIX = ".qscope"
 MODELS = (
@@ -141,6 +143,8 @@ class Asker:
         first: AnalysisRequest | None = None,
     ) -> AnalysisRequest | None:
         """Return what to analyse; the form begins with `first`."""
+        from app.dialogs.analyse import AnalyseDialog
+
         dialog = AnalyseDialog(
             self._settings,
             runs_model=runs_model,
@@ -160,6 +164,8 @@ class Asker:
         formats: Sequence[str],
     ) -> SearchRequest | None:
         """Return what to search for."""
+        from app.dialogs.search import SearchDialog
+
         dialog = SearchDialog(
             self._settings,
             target,
@@ -228,6 +234,8 @@ class Asker:
             fixed: Keys that cannot be given away, with what they do.
             reset: Puts the panels back.
         """
+        from app.dialogs.settings import SettingsDialog
+
         dialog = SettingsDialog(self._settings.preferences, fixed, self._window)
         dialog.layoutReset.connect(reset)
         return dialog.preferences() if self._accepted(dialog) else None

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PySide6.QtCore import QObject, Signal, Slot
@@ -40,7 +41,6 @@ from analysis.project import Project
 from analysis.report import write_report
 from app.context import AppContext
 from app.dialogs.analysis_request import EXAMPLE, SETTINGS_KEY, AnalysisRequest
-from app.dialogs.search import SearchRequest
 from app.errors import Problem
 from app.guard import Guard
 from app.jobs import JobRunner
@@ -53,6 +53,9 @@ from app.widgets.format import count, set_digits
 from quant_core.assignment import Assignment
 from quant_core.scheme import Scheme
 from quant_core.sites import Site
+
+if TYPE_CHECKING:
+    from app.dialogs.search import SearchRequest
 
 PROJECT_SUFFIX = ".qscope"
 EXAMPLE_PREFIX = "example:"
