@@ -128,7 +128,12 @@ def uniform(project: Project, key: str) -> Assignment:
 
 
 def cells_of(
-    name: str, model: LoadedModel, data: Data, folder: str, plan: Refinement
+    name: str,
+    model: LoadedModel,
+    data: Data,
+    folder: str,
+    plan: Refinement,
+    wanted: list[float],
 ) -> Iterator[Cell]:
     """Yield the cells of one model."""
     count = round(CALIBRATION * len(data))
@@ -137,7 +142,7 @@ def cells_of(
     with analysed(name, model, seen, folder) as project:
         plain = {key: uniform(project, key) for key in FORMATS}
         size = {key: plain[key].totals().average_bits for key in FORMATS}
-        for bits in BITS:
+        for bits in wanted:
             low, high = f"int{math.floor(bits)}", f"int{math.ceil(bits)}"
             limit = (size[low] + size[high]) / 2
             budget = f"bits<={limit + 1e-6:.6f}"
@@ -210,6 +215,7 @@ def verdict(what: str, share: float, target: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL")
+    parser.add_argument("--bits", type=float, nargs="+", default=BITS, metavar="B")
     parser.add_argument("-o", "--output", metavar="FILE")
     parser.add_argument("--rounds", type=int, default=Refinement().rounds)
     args = parser.parse_args()
@@ -218,7 +224,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in args.models or ("MiniLM", *EXAMPLES):
             model, data = opened(name, folder)
-            for cell in cells_of(name, model, data, folder, plan):
+            for cell in cells_of(name, model, data, folder, plan, args.bits):
                 cells.append(cell)
                 print(f"{name} at {cell.bits:g} bits: {cell.seen}", flush=True)
     text = markdown(cells)

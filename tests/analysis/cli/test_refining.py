@@ -53,7 +53,8 @@ def test_refining_is_kept_signed_and_done_again(ask: Ask, project: Path) -> None
 
 def test_what_other_measures_propose_is_run_as_well(ask: Ask, project: Path) -> None:
     words = ["search", project, "--budget", "bits<=3.6"]
-    code, told = ask(*words, "--refine", "--name", "mine")
+    more = ["--refine.rounds", "2", "--refine.singles", "0", "--name", "mine"]
+    code, told = ask(*words, "--refine", *more)
     assert code == 0
     trials = {trial["origin"]: trial for trial in told["refined"]["trials"]}
     assert "weights.sqnr" in trials
