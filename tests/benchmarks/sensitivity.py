@@ -2,13 +2,14 @@
 
 Run from the project's root: `python -m tests.benchmarks.sensitivity [--quick]`. Every
 row is one job; a forward pass is one no-grad pass over the same samples, timed in the
-same run around the job. PyHessian's row is there when it is installed (`make peers`
-makes an environment that has it).
+same run around the job. Rows of PyHessian and zennit are there when these are
+installed (`make peers` makes an environment that has them).
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib.util
 import os
 import tempfile
@@ -16,6 +17,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -124,6 +126,41 @@ def pyhessian(
     return run
 
 
+def zennit(model: LoadedModel, data: Data) -> Callable[[], None] | None:
+    """Return relevance of the input by zennit, None without it.
+
+    With the rules of our row z-box, gamma, epsilon. It works on modules and so on
+    plain convolutional networks; it gives no scores of layers.
+    """
+    network = copy.deepcopy(model.module)
+    assert network is not None
+    plain = any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+    if importlib.util.find_spec("zennit") is None or not plain:
+        return None
+    from tests.peers.conftest import stand_in_for_torchvision
+
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in_for_torchvision(patch)
+        from zennit.attribution import Gradient
+        from zennit.canonizers import SequentialMergeBatchNorm
+        from zennit.composites import EpsilonGammaBox
+
+    batches = list(data.batches(512))
+
+    def run() -> None:
+        for batch in batches:
+            x = batch.args[0]
+            composite = EpsilonGammaBox(
+                low=x.min().expand_as(x[:1]),
+                high=x.max().expand_as(x[:1]),
+                canonizers=[SequentialMergeBatchNorm()],
+            )
+            with Gradient(model=network, composite=composite) as attributor:
+                attributor(x, lambda output: F.one_hot(output.argmax(1), 10) * 1.0)
+
+    return run
+
+
 def table(name: str, model: LoadedModel, data: Data, repeats: int) -> None:
     """Print the rows of one model."""
     forward = forward_of(model, data)
@@ -138,6 +175,10 @@ def table(name: str, model: LoadedModel, data: Data, repeats: int) -> None:
         found = ratio(job, forward, repeats)
         target = "" if line.target is None else f"   target <= {line.target:g}"
         print(f"  {line.title:36} {found:8.2f} forward passes{target}", flush=True)
+    attributed = zennit(model, data)
+    if attributed is not None:
+        found = ratio(attributed, forward, repeats)
+        print(f"  {'zennit, z-box, gamma, epsilon':36} {found:8.2f} forward passes")
     theirs = pyhessian(model, data)
     if theirs is None:
         print("  PyHessian is not installed: no comparison (make peers)")

@@ -28,11 +28,11 @@ def peer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mod
     if importlib.util.find_spec(name.partition(".")[0]) is None:
         pytest.skip(f"{name} is not installed; `make peers` runs this test with it")
     if name == "zennit":
-        _stand_in_for_torchvision(monkeypatch)
+        stand_in_for_torchvision(monkeypatch)
     return importlib.import_module(name)
 
 
-def _stand_in_for_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+def stand_in_for_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give zennit the two classes it looks for, neither of which any network has.
 
     For the test alone: transformers takes whatever has this name for the real thing.

@@ -234,7 +234,10 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from tests.peers.conftest import _stand_in_for_torchvision
+    import pytest
 
-    _stand_in_for_torchvision()
-    main()
+    from tests.peers.conftest import stand_in_for_torchvision
+
+    with pytest.MonkeyPatch.context() as patch:
+        stand_in_for_torchvision(patch)
+        main()
