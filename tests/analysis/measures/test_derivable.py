@@ -22,6 +22,7 @@ from quant_core.layers import layers_of
 from quant_core.scheme import Scheme
 from tests.cases import CASES, assert_same_state, context, state_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 EXACT: dict[str, dict[str, Any]] = {"hessian": {"operator": "hessian"}}
 
 

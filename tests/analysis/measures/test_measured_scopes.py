@@ -23,6 +23,7 @@ from quant_core.replay import Recording
 from quant_core.scheme import Scheme
 from tests.cases import assert_same_state, context, state_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 Key = tuple[str, str | None, str, str]
 EVERYTHING = MeasuredError(list(SCOPES), ["sqnr", "cosine"], "int3")
 
@@ -187,7 +188,7 @@ def test_inputs_take_part_in_the_scopes() -> None:
         assert found[name, "cumulative"] == pytest.approx(run(before), rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["cnn", "gpt2", "lstm", "mixtral", "gathered"])
+@pytest.mark.parametrize("name", ["cnn", "lstm", "gathered"])
 def test_reuse_changes_no_bit_in_any_scope(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

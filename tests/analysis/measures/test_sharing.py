@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from analysis.data import load_data
 from analysis.errors import AnalysisError
@@ -17,22 +15,15 @@ from analysis.jobs import analyze
 from analysis.load import load
 from analysis.measures.context import MeasureContext
 from analysis.measures.measured_error import MeasuredError
-from analysis.measures.sharing import shared
+from analysis.measures.sharing import _context, _share, shared
 from analysis.method import Row, Update
 from analysis.project import Project
 from analysis.quality import FORWARD_SECONDS
 from quant_core.scheme import Scheme
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+"""Compare with as many threads as each of two processes gets."""
 MEASURE = MeasuredError(["alone", "all_but_one", "cumulative", "local"], ["sqnr"])
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Compare with as many threads as each of two processes gets."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def cnn(batch_size: int = 0) -> MeasureContext:
@@ -80,7 +71,7 @@ def test_what_another_process_cannot_open_is_told() -> None:
     ctx = cnn()
     ctx.model.info = replace(ctx.model.info, digest="0" * 64)
     with pytest.raises(AnalysisError, match="other processes cannot open it"):
-        list(shared(MeasuredError(), ctx, 1))
+        _context(_share(MeasuredError(), ctx, 0, 1))
 
 
 def test_closing_early_ends_the_processes() -> None:
