@@ -55,7 +55,7 @@ class ProposalPane(QWidget):
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.told = Elided()
         self.all_button = QPushButton("Acce&pt")
-        self.some_button = QPushButton("Accept for selecte&d")
+        self.some_button = QPushButton("For selecte&d")
         self.changes_box = TickBox("Only &changes")
         self.model = ProposalModel(self)
         self.table = RowTable(self.model, WIDTHS, self)
@@ -74,6 +74,7 @@ class ProposalPane(QWidget):
             "Drag to another size: the best assignment of that size is proposed"
         )
         self.all_button.setToolTip("Put the proposal in place, as one undo step")
+        self.some_button.setAccessibleName("Accept for the selected layers")
         self.some_button.setToolTip(
             "Give only the selected layers what is proposed, as one undo step"
         )
@@ -224,8 +225,7 @@ class ProposalPane(QWidget):
         everything = len(changes)
         self.all_button.setEnabled(everything > 0)
         self.some_button.setEnabled(changing > 0)
-        told = f"for {count(len(chosen), 'selecte&d layer')}" if len(chosen) else ""
-        self.some_button.setText(f"Accept {told or 'for selecte&d'}")
+        self.some_button.setText(f"For {len(chosen):,} selecte&d")
 
     def _show_why(self) -> None:
         found, layer = self.proposal, self._context.selection.current
