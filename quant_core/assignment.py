@@ -7,6 +7,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,14 @@ class _Model:
         self.index = {layer.name: i for i, layer in enumerate(layers)}
         self.sizes = LayerSizes.of(layers)
         self._bits: dict[Scheme | None, NDArray[np.float64]] = {}
+
+    @cached_property
+    def alike(self) -> NDArray[np.int64]:
+        """First layer of the same kind, shape, channel axes and type, `[layers]`."""
+        first: dict[object, int] = {}
+        kinds = map(attrgetter("kind", "shape", "channel_axes", "dtype"), self.layers)
+        found = [first.setdefault(kind, i) for i, kind in enumerate(kinds)]
+        return _frozen(np.array(found), np.int64)
 
     def weight_bits(self, scheme: Scheme | None) -> NDArray[np.float64]:
         """Return total bits per layer in one scheme, computed once."""
@@ -168,6 +178,11 @@ class Assignment:
     def sizes(self) -> LayerSizes:
         """Sizes of the layers as arrays, made once for all assignments of a model."""
         return self._model.sizes
+
+    @property
+    def alike(self) -> NDArray[np.int64]:
+        """For each layer the first that no target can tell from it, `[layers]`."""
+        return self._model.alike
 
     def scheme_of(self, index: int) -> Scheme | None:
         """Return the scheme of a layer's weights, None for float."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,7 +53,7 @@ def table_from_project(
     parts = _Parts.read(project, setup, now)
     weights, inputs = parts.weights.schemes, parts.inputs.schemes
     layers, target = now.layers, get_target(project.target)
-    sizes, alike = now.sizes, _alike(layers)
+    sizes, alike = now.sizes, now.alike
     fits = ~_refused(target, layers, alike, weights, "weight")
     fits &= allowed(setup.rules, layers, weights)
     storage = np.stack([sizes.weight_bits(scheme) for scheme in weights], axis=1)
@@ -256,14 +255,6 @@ def _sites(
 def _pairs(weights: Floats, inputs: Floats) -> Floats:
     """Return `[L, W * I]` sums of `[L, W]` and `[L, I]`."""
     return (weights[:, :, None] + inputs[:, None, :]).reshape(len(weights), -1)
-
-
-def _alike(layers: Sequence[Layer]) -> NDArray[np.int64]:
-    """Return `[L]` the first layer that no target can tell from each."""
-    first: dict[object, int] = {}
-    kinds = map(attrgetter("kind", "shape", "channel_axes", "dtype"), layers)
-    found = [first.setdefault(kind, i) for i, kind in enumerate(kinds)]
-    return np.array(found, dtype=np.int64)
 
 
 def _refused(

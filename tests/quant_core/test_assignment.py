@@ -230,6 +230,23 @@ def test_copies_travel_between_processes(start: Assignment) -> None:
         )
 
 
+def test_layers_are_alike_that_no_target_can_tell_apart() -> None:
+    def layer(name: str, shape: tuple[int, int], dtype: str) -> Layer:
+        return Layer(name, name, "linear", shape, dtype, (0,), len(name))
+
+    plan = Assignment.float(
+        [
+            layer("a", (4, 8), "float32"),
+            layer("b", (4, 8), "float16"),
+            layer("other", (4, 8), "float32"),
+            layer("d", (8, 4), "float32"),
+        ]
+    )
+    assert plan.alike.tolist() == [0, 1, 0, 3]
+    assert plan.with_weight([1], INT4).alike is plan.alike
+    assert Assignment.float([]).alike.tolist() == []
+
+
 def test_sixty_thousand_layers_are_edited_in_milliseconds() -> None:
     layers = [
         Layer(f"l.{i}", f"l.{i}.weight", "linear", (512, 512), "float32", (0,), 9)
