@@ -295,7 +295,7 @@ qt = QApplication(["quantscope"])
 folder = tempfile.TemporaryDirectory()
 settings = Settings(pathlib.Path(folder.name) / "settings.ini")
 window = Window(settings, furnished=False)
-window.ready.connect(qt.quit)
+window.ready.connect(lambda: qt.exit())  # leaves the window open
 window.show()
 qt.exec()
 if {project!r}:
