@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pytestqt.qtbot import QtBot
 
+from app.context import AppContext
 from app.widgets.format import DIGITS, set_digits
 
 PATIENCE = 120_000  # ms; a busy machine may stand still for seconds
@@ -26,6 +27,14 @@ class PatientBot(QtBot):  # type: ignore[misc]
 @pytest.fixture
 def qtbot(qapp: object, request: pytest.FixtureRequest) -> QtBot:
     return PatientBot(request)
+
+
+@pytest.fixture
+def context(qapp: object) -> Iterator[AppContext]:
+    """What panels share; its project is closed at the end."""
+    context = AppContext()
+    yield context
+    context.set_project(None)
 
 
 @pytest.fixture(autouse=True)

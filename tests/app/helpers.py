@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from PySide6.QtWidgets import QApplication
 
 from analysis.method import Row, Update
 from analysis.model import ModelInfo
 from analysis.prediction import Predictor
 from analysis.project import Project
+from app.context import AppContext
 from quant_core.sites import Layer
 
 FORMATS = ("int2", "int3", "int4", "int6", "int8")
@@ -104,3 +106,16 @@ class FakeClient:
 
     def say(self, *messages: object) -> None:
         self.waiting.extend(messages)
+
+
+def settle() -> None:
+    """Let timers of no time and what they start run."""
+    for _ in range(4):
+        QApplication.processEvents()
+
+
+def open_(context: AppContext, project: Project) -> Project:
+    """Show a project in the panels of a context, and return it."""
+    context.set_project(project)
+    settle()
+    return project

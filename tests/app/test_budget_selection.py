@@ -33,13 +33,6 @@ def shared_project() -> Project:
 
 
 @pytest.fixture
-def context(qapp) -> Iterator[AppContext]:
-    context = AppContext()
-    yield context
-    context.set_project(None)
-
-
-@pytest.fixture
 def big_project(shared_project, context) -> Iterator[Project]:
     before = shared_project.assignment
     yield shared_project

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PySide6.QtCore import QPointF, Qt
-from PySide6.QtWidgets import QApplication
 
 from analysis.method import Row, Update
 from analysis.project import Project
-from app.context import AppContext
 from app.models.channel_ranges import INPUTS, kept_ranges
 from app.models.kept import INPUT, WEIGHTS
 from app.models.top_positions import kept_positions
 from app.theme import theme
 from app.views.channels import CHANNELS, LISTED, POSITIONS, ChannelsView
 from app.views.distribution import DistributionView
+from tests.app.helpers import settle
 from tests.app.panel_projects import histogram, make_info
 
 LAYER = 2
-
-
-def settle() -> None:
-    for _ in range(3):
-        QApplication.processEvents()
 
 
 def make_weights() -> np.ndarray:
@@ -62,13 +55,6 @@ def leading(x: np.ndarray) -> dict[str, np.ndarray]:
     kept = {"values": values, "channels": np.array([7, 3]), "numbers": numbers}
     kept |= {"shape": np.array([3]), "tokens": np.array(["[SEP]", "##ing"])}
     return {f"position_{key}": array for key, array in kept.items()}
-
-
-@pytest.fixture
-def context(qapp) -> Iterator[AppContext]:
-    context = AppContext()
-    yield context
-    context.set_project(None)
 
 
 @pytest.fixture

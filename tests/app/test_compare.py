@@ -21,13 +21,6 @@ from tests.app.helpers import analysed, model_info
 
 
 @pytest.fixture
-def context(qapp) -> Iterator[AppContext]:
-    context = AppContext()
-    yield context
-    context.set_project(None)
-
-
-@pytest.fixture
 def view(qtbot, context) -> Iterator[CompareView]:
     view = CompareView(context)
     qtbot.addWidget(view)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from PySide6.QtCore import QPointF, Qt
-from PySide6.QtWidgets import QApplication
 
 from analysis.project import Project
-from app.context import AppContext
 from app.models.kept import INPUT, WEIGHTS
 from app.models.level_grid import SHARED, Distribution, envelope, grid_of
 from app.theme import theme
 from app.views.distribution import DistributionView
 from quant_core.scheme import Scheme, parse_scheme
+from tests.app.helpers import settle
 from tests.app.panel_projects import (
     add_distribution,
     add_errors,
@@ -43,13 +40,6 @@ def distribution_of(x: np.ndarray) -> Distribution:
 
 
 @pytest.fixture
-def context(qapp) -> Iterator[AppContext]:
-    context = AppContext()
-    yield context
-    context.set_project(None)
-
-
-@pytest.fixture
 def view(qtbot, context) -> DistributionView:
     view = DistributionView(context)
     qtbot.addWidget(view)
@@ -73,11 +63,6 @@ def project(context) -> Project:
     context.selection.set([LAYER])
     settle()
     return project
-
-
-def settle() -> None:
-    for _ in range(3):
-        QApplication.processEvents()
 
 
 def project_changed(view: DistributionView) -> None:

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyqtgraph as pg
 import pytest
 from PySide6.QtCore import QPointF, Qt
-from PySide6.QtWidgets import QApplication
 
 from analysis.error_picture import halving_of, largest_of, picture_name
 from analysis.messages import Analyze
 from analysis.method import Row, Update
 from analysis.model import ModelInfo
 from analysis.project import Project
-from app.context import AppContext
 from app.theme import theme
 from app.views.error_map import ErrorMapView
 from app.widgets.color_bar import ColorBar
 from app.widgets.matrix_plot import MatrixPlot
 from quant_core.scheme import parse_scheme
 from quant_core.sites import Layer
+from tests.app.helpers import settle
 from tests.app.panel_projects import add_errors, make_errors, make_info
 from tests.budget import assert_within, clock
 
 LAYER = 1
 BUDGET_SECONDS = 0.033
-
-
-def settle() -> None:
-    for _ in range(3):
-        QApplication.processEvents()
 
 
 def add_picture(
@@ -61,13 +54,6 @@ def make_matrix(rows: int = 300, columns: int = 700) -> np.ndarray:
     errors = rng.uniform(-0.01, 0.01, (rows, columns))
     errors[123, 456] = -0.5
     return errors
-
-
-@pytest.fixture
-def context(qapp) -> Iterator[AppContext]:
-    context = AppContext()
-    yield context
-    context.set_project(None)
 
 
 @pytest.fixture

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtWidgets import QApplication
 
 from analysis.project import Project
-from app.context import AppContext
 from app.theme import theme
 from app.views.heatmap import HeatmapView
 from quant_core.scheme import parse_scheme
+from tests.app.helpers import open_, settle
 from tests.app.panel_projects import KEYS, add_errors, analysed, make_errors, make_info
 from tests.budget import assert_within, spent
 
 NONE = Qt.KeyboardModifier.NoModifier
-
-
-@pytest.fixture
-def context(qapp) -> Iterator[AppContext]:
-    context = AppContext()
-    yield context
-    context.set_project(None)
 
 
 @pytest.fixture
@@ -34,17 +25,6 @@ def view(qtbot, context) -> HeatmapView:
     view.resize(900, 760)
     view.show()
     return view
-
-
-def settle() -> None:
-    for _ in range(3):
-        QApplication.processEvents()
-
-
-def open_(context: AppContext, project: Project) -> Project:
-    context.set_project(project)
-    settle()
-    return project
 
 
 def click(view: HeatmapView, row: int, column: int, keys=NONE) -> None:

@@ -10,7 +10,6 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 
-from app.context import AppContext
 from app.models.inspector import BAR_ROLE, InspectorModel
 from app.models.layer_facts import Group, error_facts, layer_facts
 from app.models.layers_facts import common, layers_facts
@@ -19,13 +18,6 @@ from app.views.inspector import InspectorView
 from quant_core.scheme import Scheme, parse_scheme
 from tests.app.helpers import FORMATS, analysed
 from tests.app.panel_projects import add_distribution
-
-
-@pytest.fixture
-def context(qapp) -> Iterator[AppContext]:
-    context = AppContext()
-    yield context
-    context.set_project(None)
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from PySide6.QtWidgets import QPushButton, QStyleOptionViewItem
 from analysis.method import Row, Update
 from analysis.network_blocks import block_of
 from analysis.select import select
-from app.context import AppContext
 from app.dialogs.columns import ColumnsDialog
 from app.models.layer_columns import COLUMNS, KEYS
 from app.models.layer_data import FLOAT, LayerData
@@ -28,13 +27,6 @@ from app.widgets.column_layout import ColumnLayout
 from app.widgets.mark_delegates import NameDelegate, StarDelegate
 from quant_core.scheme import Scheme, parse_scheme
 from tests.app.helpers import analysed
-
-
-@pytest.fixture
-def context(qapp) -> Iterator[AppContext]:
-    context = AppContext()
-    yield context
-    context.set_project(None)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from PySide6.QtCore import QItemSelectionModel, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QComboBox
 
-from app.context import AppContext
 from app.models.layer_columns import COLUMNS, KEYS
 from app.models.layer_data import LayerData, scheme_of_bits
 from app.models.layer_table import BAR_ROLE, BITS_ROLE, LayerTableModel
@@ -18,13 +17,6 @@ from app.settings import Settings
 from app.views.layer_table import LayerTableView
 from quant_core.scheme import Scheme
 from tests.app.helpers import FORMATS, analysed, model_info
-
-
-@pytest.fixture
-def context(qapp) -> Iterator[AppContext]:
-    context = AppContext()
-    yield context
-    context.set_project(None)
 
 
 @pytest.fixture

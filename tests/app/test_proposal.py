@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
 
 from analysis.project import Project
 from app.context import AppContext
@@ -17,14 +14,8 @@ from app.models.trade_off import offer_of
 from app.views.proposal import STEPS
 from app.views.trade_off import TradeOffView
 from quant_core.scheme import parse_scheme
+from tests.app.helpers import settle
 from tests.app.panel_projects import analysed, make_errors, make_info
-
-
-@pytest.fixture
-def context(qapp) -> Iterator[AppContext]:
-    context = AppContext()
-    yield context
-    context.set_project(None)
 
 
 @pytest.fixture
@@ -34,11 +25,6 @@ def view(qtbot, context) -> TradeOffView:
     view.resize(900, 760)
     view.show()
     return view
-
-
-def settle() -> None:
-    for _ in range(4):
-        QApplication.processEvents()
 
 
 def open_(view: TradeOffView, context: AppContext, layers: int = 12, **more) -> Project:

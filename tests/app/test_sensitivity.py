@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QAction, QImage
-from PySide6.QtWidgets import QApplication, QGraphicsItem
+from PySide6.QtWidgets import QGraphicsItem
 
 from analysis.comparison import Criterion
 from analysis.project import Project
-from app.context import AppContext
 from app.models.sensitivity import MOST, TOP
 from app.theme import theme
 from app.views.sensitivity import (
@@ -28,18 +26,12 @@ from app.views.sensitivity import (
 )
 from app.widgets.layer_scatter import MANY
 from app.widgets.rank_plot import LINES
+from tests.app.helpers import open_, settle
 from tests.compared import add_run, compared, layers_info, truth
 
 NONE = Qt.KeyboardModifier.NoModifier
 CONTROL = Qt.KeyboardModifier.ControlModifier
 JUDGED = (BARS, RANKS, SCATTER, QUALITY)
-
-
-@pytest.fixture
-def context(qapp) -> Iterator[AppContext]:
-    context = AppContext()
-    yield context
-    context.set_project(None)
 
 
 @pytest.fixture
@@ -49,17 +41,6 @@ def view(qtbot, context) -> SensitivityView:
     view.resize(900, 600)
     view.show()
     return view
-
-
-def settle() -> None:
-    for _ in range(4):
-        QApplication.processEvents()
-
-
-def open_(context: AppContext, project: Project) -> Project:
-    context.set_project(project)
-    settle()
-    return project
 
 
 def show(view: SensitivityView, picture: str):

@@ -23,6 +23,7 @@ from app.theme import theme
 from app.widgets.plot_panel import FINE_SCALE, PlotPanel
 from app.widgets.plot_picture import picture_size
 from quant_core.scheme import Scheme
+from tests.app.helpers import settle
 from tests.app.panel_projects import (
     add_distribution,
     add_errors,
@@ -41,11 +42,6 @@ def plot_panels() -> list[type[PlotPanel]]:
         importlib.import_module(f"app.views.{module.name}")
     found = [x for x in PlotPanel.__subclasses__() if x.__module__.startswith("app.")]
     return sorted(found, key=lambda cls: cls.__name__)
-
-
-def settle() -> None:
-    for _ in range(3):
-        QApplication.processEvents()
 
 
 def add_everything(project: Project) -> None:

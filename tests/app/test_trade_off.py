@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
 
 from analysis.project import Project
-from app.context import AppContext
 from app.models.trade_off import current_choice, offer_of, state_key
 from app.theme import theme
 from app.views.trade_off import TradeOffView
 from quant_core.scheme import parse_scheme
 from tests.app import helpers
+from tests.app.helpers import open_, settle
 from tests.app.panel_projects import KEYS, add_errors, analysed, make_errors, make_info
 
 NONE = Qt.KeyboardModifier.NoModifier
-
-
-@pytest.fixture
-def context(qapp) -> Iterator[AppContext]:
-    context = AppContext()
-    yield context
-    context.set_project(None)
 
 
 @pytest.fixture
@@ -35,17 +25,6 @@ def view(qtbot, context) -> TradeOffView:
     view.resize(900, 640)
     view.show()
     return view
-
-
-def settle() -> None:
-    for _ in range(4):
-        QApplication.processEvents()
-
-
-def open_(context: AppContext, project: Project) -> Project:
-    context.set_project(project)
-    settle()
-    return project
 
 
 def test_empty_states_name_the_first_step(view, context):

@@ -198,6 +198,8 @@ def markdown(cells: list[Cell]) -> str:
         lines += ["", verdict(f"ours is lowest {title}", wins, SHARE), ""]
     high = [cell for cell in cells if cell.bits >= FROM_BITS]
     for name, what in (("alone", "of the search alone"), ("expected", "of ours")):
+        if not high:
+            continue
         ratios = [abs(getattr(cell, name) - 1) for cell in high]
         share = sum(ratio <= WITHIN for ratio in ratios) / len(ratios)
         told = f"prediction {what} within 10 % at {FROM_BITS:g} bits and more"
