@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from PySide6.QtCore import QSignalBlocker, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QAction, QGuiApplication, QKeySequence, QShowEvent
+from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtGui import QAction, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -25,15 +25,15 @@ from app.models.compare_table import NUMBERS, WIDTHS, DifferenceModel, TotalsMod
 from app.theme import theme
 from app.widgets.empty_state import EmptyState
 from app.widgets.format import count
+from app.widgets.late_view import LateView
 from app.widgets.markdown import markdown
 from app.widgets.row_table import RowTable
 from quant_core.assignment import Assignment
 
 PRESENT, STORED = "Present", "Stored float"
-STREAM_MS = 200
 
 
-class CompareView(QWidget):
+class CompareView(LateView):
     """The compare panel; A is what B, as a rule the present one, is held against.
 
     Signals:
@@ -46,7 +46,6 @@ class CompareView(QWidget):
         """Build the panel; it compares when shown."""
         super().__init__(parent)
         self._context = context
-        self._is_stale = True
         self._is_applying = False
         self.setAccessibleName("Compare")
         self.left_box, self.right_box = QComboBox(self), QComboBox(self)
@@ -57,9 +56,6 @@ class CompareView(QWidget):
         self._note = QLabel(self)
         self._empty = EmptyState(parent=self)
         self._stack = QStackedWidget(self)
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._catch_up)
         self._set_up_tables()
         self._arrange()
         self._connect()
@@ -203,28 +199,8 @@ class CompareView(QWidget):
         self._fill(self.right_box, PRESENT)
         self._on_any()
 
-    @Slot()
-    def _on_any(self, *_: object) -> None:
-        self._is_stale = True
-        if self.isVisible():
-            self._timer.start(0)
-
-    @Slot()
-    def _on_results(self, *_: object) -> None:
-        self._is_stale = True
-        if self.isVisible() and not self._timer.isActive():
-            self._timer.start(STREAM_MS)
-
-    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt naming
-        """Catch up with what changed while hidden."""
-        super().showEvent(event)
-        self._catch_up()
-
-    @Slot()
-    def _catch_up(self) -> None:
-        if not self._is_stale or not self.isVisible():
-            return
-        self._is_stale = False
+    def renew(self) -> None:
+        """Show what is true now."""
         project = self._context.project
         names = self.left_box.currentText(), self.right_box.currentText()
         left, right = map(self.assignment, names)

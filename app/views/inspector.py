@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QSize, Qt, QTimer, Slot
-from PySide6.QtGui import QAction, QGuiApplication, QKeySequence, QPainter, QShowEvent
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QSize, Qt, Slot
+from PySide6.QtGui import QAction, QGuiApplication, QKeySequence, QPainter
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -28,10 +28,8 @@ from app.widgets.bits_delegate import BarDelegate
 from app.widgets.elided import Elided
 from app.widgets.empty_state import EmptyState
 from app.widgets.format import count
+from app.widgets.late_view import LateView
 from app.widgets.pin_button import PinButton
-
-STREAM_MS = 200
-"""How long to wait for more results before showing them again."""
 
 
 class ValueDelegate(BarDelegate):
@@ -58,7 +56,7 @@ class ValueDelegate(BarDelegate):
         return QSize(super().sizeHint(option, index).width(), theme().line(1.35))
 
 
-class InspectorView(QWidget):
+class InspectorView(LateView):
     """The inspector panel; stays on its layers while pinned."""
 
     def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
@@ -74,10 +72,6 @@ class InspectorView(QWidget):
         self._empty = EmptyState(parent=self)
         self._stack = QStackedWidget(self)
         self._folded: set[str] = set()
-        self._is_stale = True
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._catch_up)
         self._set_up_tree()
         self._arrange()
         self._connect()
@@ -142,11 +136,11 @@ class InspectorView(QWidget):
 
     def _connect(self) -> None:
         context = self._context
-        self.selection.changed.connect(self._on_now)
-        context.projectChanged.connect(self._on_now)
-        context.assignmentChanged.connect(self._on_now)
-        context.starredChanged.connect(self._on_now)
-        context.assignmentsChanged.connect(self._on_now)
+        self.selection.changed.connect(self._on_any)
+        context.projectChanged.connect(self._on_any)
+        context.assignmentChanged.connect(self._on_any)
+        context.starredChanged.connect(self._on_any)
+        context.assignmentsChanged.connect(self._on_any)
         context.rowsAdded.connect(self._on_results)
         context.runsChanged.connect(self._on_results)
         theme().themeChanged.connect(self.tree.viewport().update)
@@ -155,28 +149,8 @@ class InspectorView(QWidget):
 
     # -- showing ---------------------------------------------------------------
 
-    @Slot()
-    def _on_now(self, *_: object) -> None:
-        self._is_stale = True
-        if self.isVisible():
-            self._timer.start(0)
-
-    @Slot()
-    def _on_results(self, *_: object) -> None:
-        self._is_stale = True
-        if self.isVisible() and not self._timer.isActive():
-            self._timer.start(STREAM_MS)
-
-    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802 - Qt naming
-        """Catch up with what changed while hidden."""
-        super().showEvent(event)
-        self._catch_up()
-
-    @Slot()
-    def _catch_up(self) -> None:
-        if not self._is_stale or not self.isVisible():
-            return
-        self._is_stale = False
+    def renew(self) -> None:
+        """Show what is true now."""
         project, layers = self._context.project, self.selection.layers
         if project is None or not len(layers):
             self._title.set_full("")
