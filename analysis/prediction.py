@@ -3,7 +3,7 @@
 `predicted_error` keeps the matrix V: one row per (sample, probe), one column per
 (part, target, scheme), with `V[r, c] = u_r . J dW_c`. To second order the output
 moves by the sum of the chosen columns, so the error of any assignment follows from
-array sums, without running the model (methods/predicted-error.md, "What is kept").
+array sums, without running the model.
 """
 
 from __future__ import annotations

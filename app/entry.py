@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the program name; those of the process when None.
 
     Returns:
-        The exit code (design section 9).
+        The exit code.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if words and (words[0] in COMMANDS or words[0] in GENERAL):

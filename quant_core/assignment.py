@@ -395,7 +395,7 @@ class Assignment:
         return self._digest
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document of the assignment file (design section 8)."""
+        """Return the document of the assignment file."""
         from quant_core.assignment_file import to_json
 
         return to_json(self)

@@ -1,4 +1,4 @@
-"""The assignment file: strict reading, plain writing (design section 8)."""
+"""The assignment file: strict reading, plain writing."""
 
 from __future__ import annotations
 

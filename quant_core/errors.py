@@ -6,9 +6,9 @@ from __future__ import annotations
 class QuantError(ValueError):
     """Bad input, told in four parts: what, which value, what is allowed, what to do.
 
-    The command line prints the four parts as one paragraph (or as the JSON object
-    of design section 9); the window shows them in a dialog. Inner functions raise
-    the bare fact; callers that know more (layer, file) add it with `within`.
+    The command line prints the four parts as one paragraph, or as a JSON object; the
+    window shows them in a dialog. Inner functions raise the bare fact; callers that
+    know more (layer, file) add it with `within`.
 
     Args:
         what: One sentence, ending in a full stop.

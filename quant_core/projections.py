@@ -2,8 +2,8 @@
 
 For a layer that is linear in its weight, `y = op(x, W)`, and the gradient `g` of some
 scalar with respect to `y`, the change of that scalar under `W + dW` is to first order
-`v = <g, op(x, dW)>` (methods/predicted-error.md). These functions return `v` for
-every sample and every candidate `dW` without looping over candidates.
+`v = <g, op(x, dW)>`. These functions return `v` for every sample and every candidate
+`dW` without looping over candidates.
 """
 
 from __future__ import annotations

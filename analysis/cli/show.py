@@ -193,7 +193,7 @@ def unit_of(info: RunInfo, quantity: str) -> str:
 def document(
     measure: str, unit: str, samples: int, rows: list[Row]
 ) -> dict[str, object]:
-    """Return the JSON object of design section 9."""
+    """Return what --json prints."""
     return {
         "measure": measure,
         "unit": unit,

@@ -138,7 +138,7 @@ class Terminal:
         self.out.write(text + "\n")
 
     def fail(self, error: QuantError) -> None:
-        """Print an error: one paragraph, or the JSON object of design section 9."""
+        """Print an error: one paragraph, or one JSON object."""
         if self.json:
             self.dump({"error": error.as_dict()})
         else:

@@ -19,7 +19,7 @@ FACTOR = 2.0
 SIGMAS = 3.0
 RANK = 0.9
 """Rank correlation of layers below which the order is another one; the predicted error
-reaches 0.94 and more where it holds (methods/predicted-error.md)."""
+reaches 0.94 and more where it holds."""
 _LEAST = 5  # layers that a rank correlation needs
 
 

@@ -1,4 +1,4 @@
-"""The native assignment file (design section 8)."""
+"""The native assignment file."""
 
 from __future__ import annotations
 

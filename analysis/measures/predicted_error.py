@@ -48,15 +48,16 @@ _PARTS: dict[str, Literal["weight", "input", "output"]] = {
 class PredictedError:
     """How far the output would move if one layer were stored in a format.
 
-    The second-order prediction `E (u . J dW)^2` of the error of the task, for all
-    layers and all formats at once: one forward pass, then one backward pass per
-    probe. Every value has a standard error, and the projections are kept, so that
-    the error of any whole assignment follows with the interactions between layers
-    included and without running the model again.
+    The second-order prediction `E (u . J dW)^2` of the error of the task, J being the
+    output's Jacobian, dW the rounding error and u a random direction whose covariance
+    is the curvature of the task's error at the output. For all layers and all formats
+    at once: one forward pass, then one backward pass per probe. Every value has a
+    standard error, and the projections are kept, so that the error of any whole
+    assignment follows with the interactions between layers included and without running
+    the model again.
 
-    Formula: methods/predicted-error.md; the direction-aware form of FIT
-    (arXiv 2210.08502) and HAWQ-V2 (arXiv 1911.03852), which replace the rounding
-    error by its norm.
+    The direction-aware form of FIT (arXiv 2210.08502) and HAWQ-V2 (arXiv 1911.03852),
+    which replace the rounding error by its norm.
     """
 
     key: ClassVar[str] = "predicted_error"

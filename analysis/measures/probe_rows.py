@@ -14,7 +14,7 @@ class ProbeRows:
     """Projections `V [rows, columns]` of one run, or their sums above a size limit.
 
     Mergeable: shards of calibration data give rows to put below each other, and
-    sums to add (`start -> update -> merge -> finish`, design section 1). Rows of
+    sums to add (`start -> update -> merge -> finish`). Rows of
     one sample must be added between two calls of `close`, so that the sums can
     tell samples apart and give the same clustered standard error as the rows.
 

@@ -10,14 +10,13 @@ from analysis.data.batch import Batch
 
 
 class Task(Protocol):
-    """What "error" means for a model (design section 4).
+    """What "error" means for a model.
 
     An error over a data set is a ratio of sums, `sum(numerator) / sum(weight)`:
     KL summed over positions by the number of positions, squared distance by
     signal power. `probe` makes `u` with `E[u u^T] = M`, where
     `numerator ~ d^T M d` to second order for an output change `d`; so
-    `(u . d)^2` is an unbiased estimate of the numerator
-    (methods/predicted-error.md).
+    `(u . d)^2` is an unbiased estimate of the numerator.
     """
 
     key: ClassVar[str]

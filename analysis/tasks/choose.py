@@ -1,4 +1,4 @@
-"""Choosing what "error" means for a model (design section 4)."""
+"""Choosing what "error" means for a model."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Kl:
 
         Its covariance is exactly (diag(p) - p p^T) / 2 at every judged position,
         and positions are independent. The square root of the Fisher matrix keeps
-        the tails light where sampled labels would not (methods/predicted-error.md).
+        the tails light where sampled labels would not.
         """
         u = _fisher_factor(output, signs) * 0.5**0.5
         keep = self._positions(output, batch).view(output.shape[:-1])
