@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from PySide6.QtCore import QCoreApplication, QEvent
+from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from app.context import AppContext
@@ -13,7 +15,21 @@ PATIENCE = 120_000  # ms; a busy machine may stand still for seconds
 
 
 class PatientBot(QtBot):  # type: ignore[misc]
-    """A `QtBot` whose waits give up after `PATIENCE` unless told otherwise."""
+    """A `QtBot` whose waits give up after `PATIENCE` unless told otherwise.
+
+    It holds on to its widgets. A closed window that nothing holds would be taken apart
+    by the garbage collector, at any moment and in any order: plots whose axes are gone
+    while their ranges still change end the process.
+    """
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        super().__init__(request)
+        self._held: list[QWidget] = []
+
+    def addWidget(self, widget: QWidget, **how: Any) -> None:
+        if widget.parent() is None:  # others Qt deletes with theirs
+            self._held.append(widget)
+        super().addWidget(widget, **how)
 
     def waitUntil(
         self, callback: Callable[[], object], *, timeout: int = PATIENCE
@@ -25,8 +41,11 @@ class PatientBot(QtBot):  # type: ignore[misc]
 
 
 @pytest.fixture
-def qtbot(qapp: object, request: pytest.FixtureRequest) -> QtBot:
-    return PatientBot(request)
+def qtbot(qapp: object, request: pytest.FixtureRequest) -> Iterator[QtBot]:
+    bot = PatientBot(request)
+    yield bot
+    # pytest-qt has closed the widgets; Qt deletes them while they are still held.
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
 @pytest.fixture
