@@ -4,6 +4,7 @@
 #   make run        the whole job on a bundled example (a window where there is one)
 #   make test       style, types, import contracts, tests
 #   make bench      ratios to one forward pass, beside the targets
+#   make bench-search  searches: speed, other solvers, measured error of what they find
 #   make bench-window  times of the window, beside what a person would not notice
 #   make peers      comparisons with other packages, in an environment of their own
 #   make examples   train the bundled examples again
@@ -20,7 +21,7 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint 
 # build: make TORCH_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" run
 TORCH_FLAGS ?=
 
-.PHONY: run test lint bench bench-window peers examples screenshot journey clean
+.PHONY: run test lint bench bench-search bench-window peers examples screenshot journey clean
 .DEFAULT_GOAL := run
 
 $(VENV)/torch.stamp: constraints.txt
@@ -52,6 +53,10 @@ bench: $(VENV)/install.stamp
 	$(BIN)/python -m tests.benchmarks.spine
 	$(BIN)/python -m tests.benchmarks.sensitivity
 	$(BIN)/python -m tests.benchmarks.quality
+
+bench-search: $(VENV)/install.stamp
+	$(BIN)/python -m tests.benchmarks.search
+	$(BIN)/python -m tests.benchmarks.search_quality
 
 bench-window: $(VENV)/install.stamp
 	$(BIN)/python -m tests.benchmarks.window
