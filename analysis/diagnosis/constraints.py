@@ -120,15 +120,15 @@ def refused(case: Case, plan: Assignment, part: Part) -> dict[int, str]:
     """
     target = get_target(case.project.target)
     choice = plan.weight if part == "weight" else plan.input
-    known: dict[tuple[object, ...], str | None] = {}
-    found = {}
-    for i in np.flatnonzero(choice).tolist():
-        layer, scheme = plan.layers[i], plan.palette[choice[i]]
+    layers = np.flatnonzero(choice)
+    # One number for each pair of a kind of layer and a scheme.
+    pairs = plan.alike[layers] * len(plan.palette) + choice[layers]
+    asked, place = np.unique(pairs, return_inverse=True)
+    reasons: list[str | None] = []
+    for kind, entry in np.stack(np.divmod(asked, len(plan.palette)), 1).tolist():
+        scheme = plan.palette[entry]
         assert isinstance(scheme, Scheme)
-        key = scheme, layer.kind, layer.shape, layer.channel_axes
-        if key not in known:
-            known[key] = target.refuses(scheme, layer, part)
-        reason = known[key]
-        if reason is not None:
-            found[i] = reason
-    return found
+        reasons.append(target.refuses(scheme, plan.layers[kind], part))
+    refusing = np.array([reason is not None for reason in reasons], np.bool_)
+    found = np.flatnonzero(refusing[place])
+    return {int(layers[i]): str(reasons[place[i]]) for i in found.tolist()}

@@ -38,7 +38,7 @@ class Edges:
             return ()
         ends = dict.fromkeys((0, len(plan) - 1))
         quantized = int(np.count_nonzero(plan.weight))
-        weights = sum(layer.parameters for layer in plan.layers)
+        weights = int(plan.sizes.parameters.sum())
         total = float(own.sum())
         low: list[int] = []
         numbers: list[Number] = []
