@@ -40,6 +40,7 @@ class TradeOffPlot(Plot):
         self.per_unit, self._scale = 1e6, LogScale()
         self._x = self._y = self._low = self._high = np.zeros(0)
         self._front = 0
+        self._drawn: tuple[int, ...] | None = None
         self._spots: tuple[Spot, ...] = ()
         self._now: Present | None = None
         self._runs: tuple[Measured, ...] = ()
@@ -148,7 +149,7 @@ class TradeOffPlot(Plot):
         if stderrs is not None:
             low, high = np.maximum(errors - stderrs, 0.0), errors + stderrs
         self._low, self._high = self._scale.to_view(low), self._scale.to_view(high)
-        self._front, self._spots = len(sizes), spots
+        self._front, self._spots, self._drawn = len(sizes), spots, None
         x = np.concatenate([sizes, [s.size for s in spots]])
         y = np.concatenate([errors, [s.error for s in spots]])
         self._x, self._y = x / self.per_unit, self._scale.to_view(y)
@@ -277,11 +278,21 @@ class TradeOffPlot(Plot):
     @Slot()
     def _draw_visible(self) -> None:
         self._later.stop()
+        self._draw_front()
+        self._draw_grid()
+        self._draw_bars()
+        self._place_names()
+
+    def _draw_front(self) -> None:
+        """Draw the part of the front that can be seen, unless it is there already."""
         (left, right), _ = self.box.viewRange()
         x = self._x[: self._front]
         # One point more on either side, so that the line leaves the picture.
         first = max(0, int(np.searchsorted(x, left)) - 1)
         last = min(self._front, int(np.searchsorted(x, right, side="right")) + 1)
+        if self._drawn == (first, last):
+            return
+        self._drawn = first, last
         step = max(1, -(-(last - first) // MANY))
         at = np.unique(np.append(np.arange(first, last, step), max(last - 1, 0)))
         at = at[at < self._front]
@@ -290,9 +301,6 @@ class TradeOffPlot(Plot):
             edge.setData(self._x[at], y[at])
         few = last - first <= FEW
         self._dots.setData(x=self._x[at] if few else [], y=self._y[at] if few else [])
-        self._draw_grid()
-        self._draw_bars()
-        self._place_names()
 
     def _draw_grid(self) -> None:
         """Draw a line at every labelled tick."""
