@@ -6,15 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from analysis.measures.candidates import broken_parameters, broken_warnings
 from analysis.measures.context import MeasureContext
-from analysis.measures.evaluating import evaluating
 from analysis.measures.fisher_draws import LABELS, choose_draws
 from analysis.measures.fisher_traces import FisherTraces
-from analysis.measures.hessian_scores import HawqScores
-from analysis.measures.hessian_traces import TraceJob
+from analysis.measures.hessian_traces import trace_job
 from analysis.method import Update, check_params, param
-from quant_core.tap import Tap
 
 
 @dataclass(frozen=True)
@@ -102,14 +98,6 @@ class Fisher:
         """
         module, data, task = context.need_run(self.title)
         draws = choose_draws(self.labels, task, data)
-        with evaluating(module):
-            tap = Tap(module)
-            parameters = dict(module.named_parameters())
-            broken = broken_parameters(tap.layers, parameters)
-            layers = [x for x in tap.layers if x.parameter not in broken]
-            warnings = broken_warnings(tap.layers, broken)
-            with tap.exchanged(broken):
-                scores = HawqScores(context, layers, parameters)
-                job = TraceJob(context, tap, layers, draws.loss, scores, warnings)
-                traces = FisherTraces(job, draws, self.channels, self.scores.split("+"))
-                yield from traces.run(self.draws, self.precision)
+        with trace_job(context, module, draws.loss) as job:
+            traces = FisherTraces(job, draws, self.channels, self.scores.split("+"))
+            yield from traces.run(self.draws, self.precision)

@@ -6,20 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
-from analysis.measures.candidates import broken_parameters, broken_warnings
 from analysis.measures.context import MeasureContext
-from analysis.measures.evaluating import evaluating
 from analysis.measures.hessian_hutchpp import hutchpp
 from analysis.measures.hessian_loss import LOSSES, choose_loss
 from analysis.measures.hessian_products import Operator
-from analysis.measures.hessian_scores import HawqScores
 from analysis.measures.hessian_traces import (
     GaussNewtonTraces,
     HessianTraces,
-    TraceJob,
+    trace_job,
 )
 from analysis.method import Update, check_params, param
-from quant_core.tap import Tap
 
 
 @dataclass(frozen=True)
@@ -112,18 +108,10 @@ class Hessian:
         """
         module, data, task = context.need_run(self.title)
         loss = choose_loss(self.loss, task, data)
-        with evaluating(module):
-            tap = Tap(module)
-            parameters = dict(module.named_parameters())
-            broken = broken_parameters(tap.layers, parameters)
-            layers = [x for x in tap.layers if x.parameter not in broken]
-            warnings = broken_warnings(tap.layers, broken)
-            with tap.exchanged(broken):
-                scores = HawqScores(context, layers, parameters)
-                job = TraceJob(context, tap, layers, loss, scores, warnings)
-                if self.estimator == "hutch++":
-                    yield from hutchpp(job, cast(Operator, self.operator), self.probes)
-                elif self.operator == "ggn":
-                    yield from GaussNewtonTraces(job).run(self.probes, self.precision)
-                else:
-                    yield from HessianTraces(job).run(self.probes, self.precision)
+        with trace_job(context, module, loss) as job:
+            if self.estimator == "hutch++":
+                yield from hutchpp(job, cast(Operator, self.operator), self.probes)
+            elif self.operator == "ggn":
+                yield from GaussNewtonTraces(job).run(self.probes, self.precision)
+            else:
+                yield from HessianTraces(job).run(self.probes, self.precision)

@@ -9,18 +9,14 @@ from typing import ClassVar, Literal, cast
 import numpy as np
 import torch
 
-from analysis.measures.candidates import broken_parameters, broken_warnings
 from analysis.measures.context import MeasureContext
-from analysis.measures.evaluating import evaluating
 from analysis.measures.hessian_lanczos import Ritz, lanczos
 from analysis.measures.hessian_loss import LOSSES, choose_loss
 from analysis.measures.hessian_products import Curvature, Operator, differentiable
-from analysis.measures.hessian_scores import HawqScores
-from analysis.measures.hessian_traces import TraceJob
+from analysis.measures.hessian_traces import TraceJob, trace_job
 from analysis.measures.random_signs import weight_signs
 from analysis.method import Row, Update, check_params, param
 from quant_core.sites import Layer
-from quant_core.tap import Tap
 
 _BATCH = 64
 
@@ -95,16 +91,8 @@ class HessianEigenvalues:
         """
         module, data, task = context.need_run(self.title)
         loss = choose_loss(self.loss, task, data)
-        with evaluating(module):
-            tap = Tap(module)
-            parameters = dict(module.named_parameters())
-            broken = broken_parameters(tap.layers, parameters)
-            layers = [x for x in tap.layers if x.parameter not in broken]
-            warnings = broken_warnings(tap.layers, broken)
-            with tap.exchanged(broken):
-                scores = HawqScores(context, layers, parameters)
-                job = TraceJob(context, tap, layers, loss, scores, warnings)
-                yield from self._layers(job)
+        with trace_job(context, module, loss) as job:
+            yield from self._layers(job)
 
     def _layers(self, job: TraceJob) -> Iterator[Update]:
         yield from job.scores.prepare()

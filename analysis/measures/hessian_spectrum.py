@@ -11,17 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
-from analysis.measures.candidates import broken_parameters, broken_warnings
 from analysis.measures.context import MeasureContext
-from analysis.measures.evaluating import evaluating
 from analysis.measures.hessian_lanczos import lanczos, spectral_density
 from analysis.measures.hessian_loss import LOSSES, choose_loss
 from analysis.measures.hessian_products import Curvature, Operator, differentiable
-from analysis.measures.hessian_scores import HawqScores
-from analysis.measures.hessian_traces import TraceJob
+from analysis.measures.hessian_traces import TraceJob, trace_job
 from analysis.measures.random_signs import weight_signs
 from analysis.method import Row, Update, check_params, param
-from quant_core.tap import Tap
 
 _BATCH = 64
 
@@ -92,23 +88,14 @@ class HessianSpectrum:
         """
         module, data, task = context.need_run(self.title)
         loss = choose_loss(self.loss, task, data)
-        with evaluating(module):
-            tap = Tap(module)
-            parameters = dict(module.named_parameters())
-            broken = broken_parameters(tap.layers, parameters)
-            layers = [x for x in tap.layers if x.parameter not in broken]
-            chosen = [x for x in layers if self.layer in ("", x.name)]
-            if not chosen:
+        with trace_job(context, module, loss, only=self.layer, scored=False) as job:
+            if not job.layers:
                 raise AnalysisError(
                     "There is no such layer to take a spectrum of.",
                     value=self.layer,
                     allowed="a name as in `quantscope layers`, or empty for all",
                 )
-            with tap.exchanged(broken):
-                scores = HawqScores(context, (), parameters)
-                warnings = broken_warnings(tap.layers, broken)
-                job = TraceJob(context, tap, chosen, loss, scores, warnings)
-                yield from self._starts(job)
+            yield from self._starts(job)
 
     def _starts(self, job: TraceJob) -> Iterator[Update]:
         samples = min(self.samples, len(job.data))

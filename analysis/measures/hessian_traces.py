@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from analysis.data.batch import Batch, Data, call
+from analysis.measures.candidates import broken_parameters, broken_warnings
 from analysis.measures.context import MeasureContext
-from analysis.measures.evaluating import copied_saved_tensors
+from analysis.measures.evaluating import copied_saved_tensors, evaluating
 from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
 from analysis.measures.hessian_loss import Loss
 from analysis.measures.hessian_norms import NormListener, UseListener
@@ -113,6 +114,36 @@ class TraceJob:
         ]
         found += self.scores.rows("hawq_v2", average, average_error, judged)
         return tuple(found)
+
+
+@contextlib.contextmanager
+def trace_job(
+    context: MeasureContext,
+    module: nn.Module,
+    loss: Loss,
+    *,
+    only: str = "",
+    scored: bool = True,
+) -> Iterator[TraceJob]:
+    """Give the job on a network in evaluation mode, broken weights stood in for.
+
+    Args:
+        context: Needs data and a task.
+        module: The network; its flags are as before after the block.
+        loss: Whose curvature.
+        only: Name of the one layer to judge; empty for all.
+        scored: Whether the schemes of the context are scored.
+    """
+    with evaluating(module):
+        tap = Tap(module)
+        parameters = dict(module.named_parameters())
+        broken = broken_parameters(tap.layers, parameters)
+        whole = [x for x in tap.layers if x.parameter not in broken]
+        layers = [x for x in whole if only in ("", x.name)]
+        warnings = broken_warnings(tap.layers, broken)
+        with tap.exchanged(broken):
+            scores = HawqScores(context, layers if scored else (), parameters)
+            yield TraceJob(context, tap, layers, loss, scores, warnings)
 
 
 class _Traces:
