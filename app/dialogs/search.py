@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from analysis.script import Script
 from analysis.search import SEARCHES, method_of
 from analysis.search.asked import Refinement
 from analysis.search.budget import Budget
-from analysis.search.cost_file import read_costs
+from analysis.search.cost_file import CostFile, read_costs
 from analysis.search.objective import Objective
 from analysis.search.problem import MEASURE
 from analysis.search.rules import Rule
@@ -97,8 +98,11 @@ class SearchRequest:
         """What is asked for, in a few words."""
         return ", ".join(filter(None, (self.budget, self.keep and f"keep {self.keep}")))
 
-    def setup(self) -> Setup:
+    def setup(self, read: Callable[[str], CostFile] = read_costs) -> Setup:
         """Return objective, rules and tables, read and checked.
+
+        Args:
+            read: Reads a cost table.
 
         Raises:
             QuantError: one of them cannot be read.
@@ -107,7 +111,7 @@ class SearchRequest:
             Objective.parse(self.objective),
             self.inputs,
             tuple(Rule.read(rule) for rule in self.rules),
-            {name: read_costs(path) for name, path in self.tables.items()},
+            {name: read(path) for name, path in self.tables.items()},
         )
 
 
@@ -147,6 +151,8 @@ class SearchDialog(QDialog):
         )
         none: dict[str, Any] = {}
         self._runs = SearchRuns(**settings.get(RUNS_KEY, none))
+        # Every key press checks the form; a table that could be read is read once.
+        self._read = functools.cache(read_costs)
         self._terms = SearchTerms(("float", *formats))
         self._terms.changed.connect(self._on_terms)
         self._target = QComboBox()
@@ -238,7 +244,7 @@ class SearchDialog(QDialog):
             if request.budget or request.runs != KEEP:
                 Budget.parse(request.budget, request.tables)
             self._runs.check()
-            request.setup()
+            request.setup(self._read)
             method_of(request.method)(**request.params)
         except QuantError as error:
             return str(error)
