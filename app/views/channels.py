@@ -65,7 +65,7 @@ class ChannelsView(PlotPanel):
         self.body.addWidget(self.plot, 1)
         self.add_list(self.lists)
         self.plot.setMinimumHeight(theme().line(6))
-        self.plot.axis("left").setWidth(theme().em(9))
+        self.plot.axis("left").setWidth(theme().em(10))
         self.source_box.currentIndexChanged.connect(self._on_any)
         self.sort_box.toggled.connect(self._on_any)
         self.plot.hovered.connect(self._on_hover)

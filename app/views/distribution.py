@@ -126,7 +126,7 @@ class DistributionView(PlotPanel):
             plot.setSizePolicy(
                 QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding
             )
-            plot.axis("left").setWidth(theme().em(9))
+            plot.axis("left").setWidth(theme().em(10))
         self.body.addWidget(splitter, 1)
         self.clip_bar = ClipBar(self)
         self.add_control_row(self.clip_bar)

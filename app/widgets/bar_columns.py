@@ -145,7 +145,9 @@ class _Bars(Plot):
         """Take the colours of the theme."""
         super().apply_theme()
         self._rows.setOpts(pen=pg.mkPen(None), brush=theme().brush("float_data"))
-        self._marked.setOpts(pen=pg.mkPen(None), brush=theme().brush("accent"))
+        # An outline as well: the selection is to differ by more than its colour.
+        outline = theme().pen("text", width=2)
+        self._marked.setOpts(pen=outline, brush=theme().brush("accent"))
         self._errors.setOpts(pen=theme().pen("text"))
         self._line.setPen(theme().pen("quantized", style=Qt.PenStyle.DashLine))
         # A line at the height of the mouse says which row it is; none is needed across.

@@ -211,10 +211,13 @@ class BarDelegate(QStyledItemDelegate):
             selected = bool(cell.state & QStyle.StateFlag.State_Selected)
             self._bar(painter, room, bar, colour if selected else None)
         painter.setPen(colour)
+        text = str(index.data(Qt.ItemDataRole.DisplayRole))
+        # Cut off at its beginning, a number would read as another one.
+        shorten = Qt.TextElideMode.ElideRight
         painter.drawText(
             room,
             Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,
-            str(index.data(Qt.ItemDataRole.DisplayRole)),
+            cell.fontMetrics.elidedText(text, shorten, room.width()),
         )
         painter.restore()
 

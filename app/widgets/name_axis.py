@@ -23,6 +23,8 @@ _PERCENTILE = re.compile(r"percentile\(([\d.]+)\)")
 class NameAxis(PlotAxis):
     """Names at the middles of cells; position i + 0.5 belongs to name i."""
 
+    TITLE_LINES = 1  # the rest of the room is for the names
+
     def __init__(self, side: Side) -> None:
         """Start without names."""
         super().__init__(side)

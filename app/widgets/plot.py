@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from html import escape
 from typing import Any, Literal
 
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import ArrayLike, NDArray
 from PySide6.QtCore import QPointF, Qt, QTimer, Signal, Slot
-from PySide6.QtGui import QFont, QKeyEvent, QMouseEvent
+from PySide6.QtGui import QFont, QFontMetricsF, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import QApplication, QWidget
 
 from analysis.glossary import explain_axis
@@ -66,6 +67,33 @@ def power_of_ten(exponent: int) -> str:
     return "10" + str(exponent).translate(_SUPERSCRIPTS)
 
 
+def fold(text: str, metrics: QFontMetricsF, room: float, lines: int) -> tuple[str, ...]:
+    """Return a text in lines no longer than the room; the last one is shortened.
+
+    Args:
+        text: Words.
+        metrics: Of the font it is written in.
+        room: Length of a line [pixels]; not known yet when zero or less.
+        lines: Most lines there may be.
+    """
+    wide = metrics.horizontalAdvance
+    if room <= 0 or wide(text) <= room:
+        return (text,)
+    found: list[str] = []
+    rest = text
+    while rest and len(found) < lines - 1:
+        words = rest.split(" ")
+        ends = range(len(words), 0, -1)
+        fits = (end for end in ends if wide(" ".join(words[:end])) <= room)
+        end = next(fits, 1)
+        found.append(" ".join(words[:end]))
+        rest = " ".join(words[end:])
+    shorten = Qt.TextElideMode.ElideRight
+    return tuple(
+        metrics.elidedText(line, shorten, room) for line in (*found, rest) if line
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class LogScale:
     """Values of a log axis as coordinates, zero included.
@@ -109,8 +137,12 @@ class PlotAxis(pg.AxisItem):
         title: What it shows, without the unit; the glossary explains it.
     """
 
+    TITLE_LINES = 2
+    """Lines that a title may take where one is not long enough."""
+
     def __init__(self, side: Side) -> None:
         """Make a linear axis; `set_scale` makes it logarithmic."""
+        self._shown_lines: tuple[str, ...] = ()
         super().__init__(orientation=side)
         self.enableAutoSIPrefix(False)
         self.scale_log: LogScale | None = None
@@ -124,8 +156,38 @@ class PlotAxis(pg.AxisItem):
         colour = theme().colour("text").name()
         self.setLabel(text, color=colour)
         self.title = title
-        entry = explain_axis(title)
-        self.setToolTip(wrapped(entry.text()) if entry else "")
+        self._explain()
+
+    def _explain(self) -> None:
+        """Let the tooltip say what the title means, and all of a shortened one."""
+        entry = explain_axis(self.title)
+        is_whole = " ".join(self._shown_lines) == self.labelText
+        full = "" if is_whole else self.labelText
+        self.setToolTip(wrapped(full, entry.text() if entry else ""))
+
+    def labelString(self) -> str:  # noqa: N802 - pyqtgraph naming
+        """Return the title as markup, in as many lines as it needs and may have."""
+        upright = self.orientation in ("left", "right")
+        room = self.size().height() if upright else self.size().width()
+        metrics = QFontMetricsF(self.label.font())
+        lines = fold(self.labelText, metrics, room, self.TITLE_LINES)
+        self._shown_lines = lines
+        style = ";".join(f"{key}: {value}" for key, value in self.labelStyle.items())
+        text = "<br>".join(map(escape, lines))
+        return f"<span style='{style}'>{text}</span>"
+
+    def resizeEvent(self, ev: Any = None) -> None:
+        """Fold the title anew."""
+        if self.label is not None and self.labelText:
+            before = self._shown_lines
+            markup = self.labelString()
+            if self._shown_lines != before:
+                self.label.setHtml(markup)
+                self._explain()
+                # Another number of lines takes another width.
+                upright = self.orientation in ("left", "right")
+                (self._updateWidth if upright else self._updateHeight)()
+        super().resizeEvent(ev)
 
     def set_scale(self, scale: LogScale | None) -> None:
         """Make the axis logarithmic, or linear again with None."""

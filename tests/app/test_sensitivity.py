@@ -6,6 +6,7 @@ import csv
 
 import numpy as np
 import pytest
+from pyqtgraph import mkPen
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QAction, QImage
 from PySide6.QtWidgets import QGraphicsItem
@@ -155,6 +156,9 @@ def test_a_click_selects_and_the_selection_is_shown(view, context):
     assert context.selection.layers.tolist() == [3, 5]
     settle()
     np.testing.assert_allclose(plot._marked.opts["y"], [3.5, 5.5])
+    # Not by colour alone: only the selected bars have an outline.
+    pens = [mkPen(item.opts["pen"]) for item in (plot._rows, plot._marked)]
+    assert [pen.style() != Qt.PenStyle.NoPen for pen in pens] == [False, True]
     context.selection.set([1])
     settle()
     np.testing.assert_allclose(plot._marked.opts["y"], [1.5])
