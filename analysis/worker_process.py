@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError
+from analysis.heap import give_back_memory, keep_freed_memory
 from analysis.messages import (
     Analyze,
     DataRequest,
@@ -40,6 +41,7 @@ def serve(pipe: Connection[Any, Any]) -> None:
     # When memory runs out, Linux should end this process, not the window.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
+    keep_freed_memory()
     _Server(pipe).run()
 
 
@@ -67,6 +69,7 @@ class _Server:
                 answer = self._open(request[1]) if opening else self._perform(request)
             except Exception as error:
                 answer = Failed(*explained(error), opening, is_out_of_memory(error))
+            give_back_memory()
             try:
                 self._pipe.send(answer)
             except OSError:

@@ -18,6 +18,7 @@ from analysis.cli.display import display_missing
 from analysis.cli.options import Command, new_parser
 from analysis.cli.terminal import Terminal
 from analysis.errors import AnalysisError
+from analysis.heap import keep_freed_memory
 from analysis.version import tool_version
 from quant_core.errors import QuantError
 
@@ -103,6 +104,7 @@ def _run(words: list[str], terminal: Terminal) -> int:
     except SystemExit as done:  # --help has printed its page
         return int(done.code or 0)
     terminal.quiet = args.quiet
+    keep_freed_memory()
     return command.run(args, terminal)
 
 

@@ -23,6 +23,7 @@ import torch
 
 from analysis.data.batch import Data
 from analysis.errors import AnalysisError
+from analysis.heap import keep_freed_memory
 from analysis.load import load
 from analysis.measures.context import MeasureContext
 from analysis.method import Measure, Row, Update
@@ -137,6 +138,7 @@ def _work(pipe: Pipe, share: _Share) -> None:
     # Ctrl-C in the terminal reaches all processes; the first one decides.
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     try:
         for update in share.measure.run(_context(share)):
             pipe.send(update)

@@ -1,8 +1,9 @@
 """Speed, memory and accuracy of the main job, as ratios to one forward pass.
 
 Run from the project's root: `python -m tests.benchmarks.spine [--quick]`. A forward
-pass is one no-grad pass over the same samples, timed in the same run between the
-measurements it is compared with, so that the ratios survive a shared machine.
+pass is one no-grad pass over the same samples, timed in the same run in turn with what
+is compared with it, so that the ratios survive a shared machine. The process keeps
+freed memory, during the passes as during the jobs, as the command line does.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from torch import nn
 
 from analysis.data import load_data
 from analysis.data.batch import Data, call
+from analysis.heap import keep_freed_memory
 from analysis.load import load
 from analysis.measures.activations import Activations
 from analysis.measures.context import MeasureContext
@@ -89,21 +91,22 @@ def ratio(
     n: int,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Return the median over repetitions of time(job) / time(forward)."""
+    """Return how many forward passes a job takes.
+
+    One forward pass and one job in turn, `n` times after a first round that does not
+    count: the median time of the job over that of the pass. Both are estimated alike,
+    so that what disturbs the machine disturbs neither more than the other.
+    """
 
     def seconds(f: Callable[[], object]) -> float:
         start = clock()
         f()
         return clock() - start
 
-    forward(), job(), forward()
-    ratios = []
-    for _ in range(n):
-        before = min(seconds(forward) for _ in range(3))
-        took = seconds(job)
-        after = min(seconds(forward) for _ in range(3))
-        ratios.append(took / min(before, after))
-    return statistics.median(ratios)
+    forward(), job()
+    pairs = [(seconds(forward), seconds(job)) for _ in range(n)]
+    passes, jobs = zip(*pairs, strict=True)
+    return statistics.median(jobs) / statistics.median(passes)
 
 
 def both_ratios(
@@ -297,6 +300,7 @@ def memory() -> None:
     script = """
 import resource, sys, torch
 from tests.benchmarks.spine import *
+keep_freed_memory()
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 import tempfile
 folder = tempfile.mkdtemp()
@@ -353,6 +357,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one repetition, no sweep")
     options = parser.parse_args()
+    keep_freed_memory()
     repeats = 1 if options.quick else 5
     load_now = os.getloadavg()[0]
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, ", end="")
