@@ -434,6 +434,22 @@ COMMANDS: tuple[Command, ...] = (
         ("Ctrl+Shift+D",),
         "project",
     ),
+    *(
+        Command(
+            f"size_{word}",
+            f"&{word.capitalize()}",
+            "&View/Panel si&ze",
+            f"Make the panel with the keyboard {word}.",
+            (f"Alt+Shift+{key}",),
+            "project",
+        )
+        for word, key in (
+            ("wider", "Right"),
+            ("narrower", "Left"),
+            ("taller", "Down"),
+            ("shorter", "Up"),
+        )
+    ),
     Command(
         "layout_explore",
         "Layout &Explore",

@@ -22,6 +22,8 @@ from app.widgets.row_table import RowTable
 if TYPE_CHECKING:
     from app.main_window import MainWindow
 
+NO_PANEL = "Go to a panel first, with Alt and its number."
+
 
 class Commander(QObject):
     """Carries commands out, asking the user where something is missing.
@@ -53,6 +55,8 @@ class Commander(QObject):
             self._set_bits(int(value))
         elif group == "theme":
             self._set_theme(value)
+        elif group == "size":
+            self._resize_panel(value)
         else:
             getattr(self, f"do_{name}")()
 
@@ -66,6 +70,10 @@ class Commander(QObject):
         chosen = "light" if mode == "light" else chosen
         theme().set_mode(chosen)
         self._settings.mode = chosen
+
+    def _resize_panel(self, way: str) -> None:
+        if not self._window.desk.resize(QApplication.focusWidget(), way):
+            self._context.message.emit(NO_PANEL)
 
     def open(self, source: object) -> None:
         """Open a model or project, after asking about unsaved work."""
@@ -349,7 +357,7 @@ class Commander(QObject):
     def do_detach(self) -> None:
         """Detach the panel that has the keyboard, or put it back."""
         if not self._window.desk.detach(QApplication.focusWidget()):
-            self._context.message.emit("Go to a panel first, with Alt and its number.")
+            self._context.message.emit(NO_PANEL)
 
     def do_layout_explore(self) -> None:
         """Arrange the panels for looking."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from PySide6.QtCore import QObject, Qt, QTimer, Slot
+from PySide6.QtCore import QObject, QSize, Qt, QTimer, Slot
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QWidget
 
@@ -26,7 +26,13 @@ WIDE = 1700
 NUMBERED = 9
 """Panels that have a key of their own, Alt+1 to Alt+9."""
 
+WAYS = {"wider": (1, 0), "narrower": (-1, 0), "taller": (0, 1), "shorter": (0, -1)}
+"""Across and down."""
+SHARE = 0.05
+"""By how much of the window a panel grows or shrinks at once."""
+
 Area = Qt.DockWidgetArea
+ACROSS = Qt.Orientation.Horizontal
 Zone = Literal["left", "left_below", "centre", "centre_below", "right", "bottom"]
 Layout = Literal["explore", "assign"]
 LAYOUTS: tuple[Layout, ...] = ("explore", "assign")
@@ -182,16 +188,63 @@ class Desk(QObject):
             self.show(action.data())
             focus_first(self.docks[action.data()].widget())
 
+    def _key_of(self, widget: QWidget | None) -> str | None:
+        """Return the key of the panel around a widget, None outside of all."""
+        if widget is None:
+            return None
+        around = (key for key, dock in self.docks.items() if dock.isAncestorOf(widget))
+        return next(around, None)
+
     def detach(self, widget: QWidget | None) -> bool:
         """Make the panel around a widget a window, or put it back; tell if one is."""
-        for key, dock in self.docks.items():
-            if widget is not None and dock.isAncestorOf(widget):
-                dock.setFloating(not dock.isFloating())
-                dock.activateWindow()
-                self.show(key)
-                focus_first(dock.widget())
-                return True
-        return False
+        key = self._key_of(widget)
+        if key is None:
+            return False
+        dock = self.docks[key]
+        dock.setFloating(not dock.isFloating())
+        dock.activateWindow()
+        self.show(key)
+        focus_first(dock.widget())
+        return True
+
+    def resize(self, widget: QWidget | None, way: str) -> bool:
+        """Move the edge of the panel around a widget; tell if there is one.
+
+        Args:
+            widget: Usually the one with the keyboard.
+            way: One of `WAYS`.
+        """
+        key = self._key_of(widget)
+        if key is None:
+            return False
+        dock, (across, down) = self.docks[key], WAYS[way]
+        window = self._window
+        step = round(SHARE * (window.width() * across + window.height() * down))
+        side = ACROSS if across else Qt.Orientation.Vertical
+        if dock.isFloating():
+            dock.resize(dock.size() + (QSize(step, 0) if across else QSize(0, step)))
+        elif beside := self._beside(dock, side):
+            # Both, or Qt gives what one leaves back to it.
+            mine, other = (
+                last - first + 1
+                for first, last in (_span(d, side) for d in (dock, beside))
+            )
+            window.resizeDocks([dock, beside], [mine + step, other - step], side)
+        return True
+
+    def _beside(self, dock: QDockWidget, side: Qt.Orientation) -> QDockWidget | None:
+        """Return the nearest dock after one, else before it; None for a lone one."""
+        cross = Qt.Orientation.Vertical if side == ACROSS else ACROSS
+        start = _span(dock, side)[0]
+        low, high = _span(dock, cross)
+        found: list[tuple[bool, int, QDockWidget]] = []
+        for other in self.docks.values():
+            is_seen = not other.isFloating() and not other.visibleRegion().isEmpty()
+            first, last = _span(other, cross)
+            if is_seen and other is not dock and first <= high and low <= last:
+                at = _span(other, side)[0]
+                found.append((at < start, abs(at - start), other))
+        return min(found, key=lambda one: one[:2])[2] if found else None
 
     def arrange(
         self, layout: Layout = "explore", *, is_wide: bool | None = None
@@ -274,6 +327,14 @@ class Desk(QObject):
             if above in first and below in first:
                 both = [first[above], first[below]]
                 self._window.resizeDocks(both, [height // 2] * 2, down)
+
+
+def _span(dock: QDockWidget, side: Qt.Orientation) -> tuple[int, int]:
+    """Return the first and the last pixel of a dock across or down the window."""
+    place = dock.geometry()
+    if side == ACROSS:
+        return place.left(), place.right()
+    return place.top(), place.bottom()
 
 
 def focus_first(view: QWidget) -> None:

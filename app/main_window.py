@@ -17,7 +17,7 @@ from PySide6.QtGui import (
     QKeySequence,
     QPaintEvent,
 )
-from PySide6.QtWidgets import QMainWindow, QToolBar
+from PySide6.QtWidgets import QMainWindow, QSizePolicy, QToolBar, QWidget
 
 from analysis.errors import AnalysisError
 from app.actions import ActionSet, Need
@@ -26,6 +26,7 @@ from app.errors import Problem, show_problem
 from app.settings import Settings
 from app.theme import theme
 from app.views.start import StartView
+from app.widgets.toast import Toast
 
 # What only a furnished window needs is imported when it is furnished: results, plots
 # and jobs take longer to import than all the rest takes to be on the screen.
@@ -107,6 +108,7 @@ class MainWindow(QMainWindow):
             return
         from app.commander import Commander
         from app.notices import Notices
+        from app.remembered import remember_panels
         from app.session import Session
         from app.widgets.focus_frame import FocusFrame
 
@@ -115,6 +117,7 @@ class MainWindow(QMainWindow):
         self.context = self.session.context
         self.commander = Commander(self)
         self._build_views()
+        remember_panels(self)
         self._build_menus()
         self._build_status()
         self._focus_frame = FocusFrame(self)
@@ -178,6 +181,11 @@ class MainWindow(QMainWindow):
         actions.fill_toolbar(tools)
         tools.insertSeparator(actions["analyse"])
         tools.toggleViewAction().setVisible(False)
+        room = QWidget(tools)
+        room.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.toast = Toast(tools)
+        for widget in (room, self.toast):
+            tools.addWidget(widget)
         self.addToolBar(tools)
         self.statusBar()
 
@@ -301,8 +309,9 @@ class MainWindow(QMainWindow):
 
     @Slot(object)
     def say(self, text: object) -> None:
-        """Show a sentence in the status bar for a while."""
+        """Show a sentence where it is seen, and in the status bar for a while."""
         self.statusBar().showMessage(str(text), MESSAGE_MS)
+        self.toast.tell(str(text))
 
     @Slot(object)
     def show_problem(self, problem: Problem) -> None:
@@ -390,7 +399,7 @@ class MainWindow(QMainWindow):
         name = Path(path).name if path else ""
         text = reason or f"Open {name}"
         self.start.show_invitation(text, welcome=not reason)
-        self.say(text)
+        self.statusBar().showMessage(text, MESSAGE_MS)
         if reason:
             event.ignore()
         else:

@@ -23,7 +23,7 @@ def window(qtbot) -> QMainWindow:
 def test_every_command_can_be_carried_out():
     for command in COMMANDS:
         group = command.key.partition("_")[0]
-        if group not in ("bits", "theme"):
+        if group not in ("bits", "size", "theme"):
             assert hasattr(Commander, f"do_{command.key}"), command.key
 
 

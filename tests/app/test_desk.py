@@ -144,3 +144,40 @@ def test_the_panel_menu_names_the_keys(window):
     texts = [action.text() for action in menu.actions()]
     assert texts[0] == "A\tAlt+1"
     assert texts[-1] == "K"
+
+
+@pytest.mark.parametrize(
+    ("key", "way", "grows"),
+    [
+        ("a", "wider", True),
+        ("a", "narrower", False),
+        ("d", "wider", True),
+        ("d", "narrower", False),
+        ("e", "taller", True),
+        ("a", "shorter", False),
+    ],
+)
+def test_a_panel_grows_and_shrinks_by_key(window, qtbot, key, way, grows):
+    window.resize(1900, 1000)
+    window.desk.open()
+    dock = window.desk.docks[key]
+    qtbot.waitUntil(lambda: window.desk.docks["d"].width() > 200)
+    inside = dock.widget().findChild(QLineEdit)
+
+    def length() -> int:
+        return dock.height() if way in ("taller", "shorter") else dock.width()
+
+    before = length()
+    assert window.desk.resize(inside, way)
+    qtbot.waitUntil(lambda: length() != before)
+    assert (length() > before) == grows
+    dock.setFloating(True)
+    before = length()
+    assert window.desk.resize(inside, way)
+    assert (length() > before) == grows
+
+
+def test_without_the_keyboard_in_a_panel_none_is_resized(window):
+    window.desk.open()
+    assert not window.desk.resize(None, "wider")
+    assert not window.desk.resize(window.menuBar(), "wider")
