@@ -74,6 +74,17 @@ class Selection(QObject):
         self._layers, self._current = chosen, current
         self.changed.emit()
 
+    def choose(
+        self,
+        layers: Iterable[int] | NDArray[np.integer],
+        current: int | None = None,
+        *,
+        adds: bool,
+    ) -> None:
+        """Select layers, instead of the others or (`adds`) besides them."""
+        chosen = as_indices(layers)
+        self.set(np.union1d(self._layers, chosen) if adds else chosen, current)
+
     def clear(self) -> None:
         """Select nothing."""
         self.set(np.zeros(0, dtype=np.int64), -1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF, Qt, Slot
+from PySide6.QtCore import QPointF, QRectF, Qt, Slot
 from PySide6.QtGui import QBrush, QKeyEvent, QPen
 from PySide6.QtWidgets import QComboBox, QLabel, QWidget
 
@@ -20,7 +20,7 @@ from app.widgets.data_table import Table
 from app.widgets.format import with_error
 from app.widgets.heatmap_plot import HeatmapPlot
 from app.widgets.legend import Entry
-from app.widgets.plot import number
+from app.widgets.plot_axis import number
 from app.widgets.plot_panel import PlotPanel
 from quant_core.scheme import Scheme, parse_scheme
 
@@ -76,6 +76,8 @@ class HeatmapView(PlotPanel):
         self.order_box.currentIndexChanged.connect(self._on_order)
         self.plot.hovered.connect(self._on_hover)
         self.plot.clicked.connect(self._on_click)
+        self.plot.box.chooses = True
+        self.plot.box.boxed.connect(self._on_boxed)
         self.plot.fitRequested.connect(self.fit)
         self.plot.box.sigRangeChanged.connect(self._on_range)
 
@@ -353,6 +355,14 @@ class HeatmapView(PlotPanel):
             self._cursor = column
             self.assign(column)
 
+    @Slot(object, object)
+    def _on_boxed(self, box: QRectF, adds: bool) -> None:
+        """Select the layers whose rows a box touches."""
+        rows = self.map.cells.rows
+        first, last = max(math.floor(box.top()), 0), min(math.ceil(box.bottom()), rows)
+        if first < last:
+            self._context.selection.choose(self._order[first:last], adds=adds)
+
     def assign(self, column: int) -> None:
         """Give the selected layers the format of a column."""
         layers = self._context.selection.layers
@@ -365,7 +375,10 @@ class HeatmapView(PlotPanel):
             self._context.set_weight(layers, self._schemes[column])
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Arrows move the current cell, Enter assigns it, Escape clears."""
+        """Arrows move the current cell, Shift keeps the others selected too.
+
+        Enter assigns, Escape clears.
+        """
         key, selection = event.key(), self._context.selection
         step = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
         side = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
@@ -374,7 +387,9 @@ class HeatmapView(PlotPanel):
         elif key in step:
             row = int(self._place[selection.current]) if selection.current >= 0 else -1
             row = min(max(0, row + step[Qt.Key(key)]), self.map.cells.rows - 1)
-            selection.set([self._order[row]], int(self._order[row]))
+            adds = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+            layer = int(self._order[row])
+            selection.choose([layer], layer, adds=adds)
         elif key in side:
             last = self.map.cells.columns - 1
             self._cursor = min(max(0, self._cursor + side[Qt.Key(key)]), last)

@@ -31,7 +31,7 @@ from app.widgets.empty_state import EmptyState
 from app.widgets.filter_box import FilterBox
 from app.widgets.find_bar import FindBar
 from app.widgets.format import count
-from app.widgets.mark_delegates import NameDelegate, StarDelegate
+from app.widgets.mark_delegates import MARK, NameDelegate, StarDelegate
 from app.widgets.row_table import RowTable
 from quant_core.scheme import parse_scheme
 
@@ -191,7 +191,7 @@ class LayerTableView(QWidget):
             self._on_columns()
         if self.model.layers.names and not self._keeps_widths:
             longest = max(self.model.layers.names, key=len)
-            self.table.fit_column(KEYS.index("name"), longest, WIDEST_NAME)
+            self.table.fit_column(KEYS.index("name"), longest, WIDEST_NAME, MARK)
         self._fill_at()
         self._say_count()
 

@@ -9,6 +9,7 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PySide6.QtCore import Qt, QTimer, Slot
 from PySide6.QtGui import QAction, QKeyEvent
 from PySide6.QtWidgets import (
@@ -156,6 +157,7 @@ class SensitivityView(PlotPanel):
             self._tools.insertWidget(self._tools.count() - 1, tool)
         self._stack_of_pages.addWidget(page)
         page.picked.connect(self._on_picked)
+        page.boxed.connect(self._on_boxed)
         page.pointed.connect(self._on_pointed)
         page.said.connect(self.read_out.set_full)
         page.redraw.connect(self._on_any)
@@ -346,8 +348,15 @@ class SensitivityView(PlotPanel):
         else:
             selection.set([layer], layer)
 
+    @Slot(object, object)
+    def _on_boxed(self, layers: NDArray[np.int64], adds: bool) -> None:
+        self._context.selection.choose(layers, adds=adds)
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Up and down walk through the layers as they are shown, Home and End jump."""
+        """Up and down walk through the layers as they are shown, Home and End jump.
+
+        With Shift those passed stay selected.
+        """
         steps = {Qt.Key.Key_Up: -1, Qt.Key.Key_Down: 1}
         ends = {Qt.Key.Key_Home: 0, Qt.Key.Key_End: -1}
         scene, key = self.scene, event.key()
@@ -366,7 +375,8 @@ class SensitivityView(PlotPanel):
             row = int(found[0]) + step if len(found) else 0
             row = min(max(row, 0), len(layers) - 1)
         layer = int(layers[row])
-        self._context.selection.set([layer], layer)
+        adds = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+        self._context.selection.choose([layer], layer, adds=adds)
         self.read_out.set_full(scene.describe(layer))
 
     # -- taking away -----------------------------------------------------------------

@@ -16,7 +16,8 @@ from app.views.sensitivity_pages import Caption, Missing, Page
 from app.widgets.color_bar import ColorBar
 from app.widgets.data_table import Table
 from app.widgets.format import significant
-from app.widgets.plot import LogScale, Plot
+from app.widgets.plot import Plot
+from app.widgets.plot_axis import LogScale
 
 SPECTRUM, RELEVANCE = "hessian_spectrum", "relevance"
 SIGNS = "CET-CBD1"

@@ -59,6 +59,7 @@ class Page(QWidget):
 
     Signals:
         picked: Layer that was clicked, and the keyboard modifiers.
+        boxed: Layers in a box, and whether they are to be added.
         pointed: Layer under the mouse, -1 for none.
         said: Text for the read-out, where what is pointed at is no layer.
         redraw: A control of the page was changed.
@@ -66,6 +67,7 @@ class Page(QWidget):
     """
 
     picked = Signal(object, object)
+    boxed = Signal(object, object)
     pointed = Signal(object)
     said = Signal(object)
     redraw = Signal()
@@ -112,6 +114,11 @@ class Page(QWidget):
     def _on_row(self, row: int, modifiers: object) -> None:
         if self.scene is not None and 0 <= row < len(self.scene.layers):
             self.picked.emit(int(self.scene.layers[row]), modifiers)
+
+    @Slot(object, object)
+    def _on_boxed(self, rows: NDArray[np.int64], adds: bool) -> None:
+        if self.scene is not None and len(rows):
+            self.boxed.emit(self.scene.layers[rows], adds)
 
     @Slot(object)
     def _on_pointed(self, row: int) -> None:
@@ -168,6 +175,7 @@ class BarsPage(Page):
         self.column.addWidget(self.bars)
         self.bars.hovered.connect(self._on_pointed)
         self.bars.clicked.connect(self._on_row)
+        self.bars.boxed.connect(self._on_boxed)
         self.bars.fitRequested.connect(self.fitRequested)
 
     def draw(self, scene: Scene) -> Caption | Missing:
@@ -227,6 +235,7 @@ class RanksPage(Page):
         self.column.addWidget(self.plot)
         self.plot.pointed.connect(self._on_pointed)
         self.plot.picked.connect(self._on_row)
+        self.plot.boxed.connect(self._on_boxed)
         self.plot.fitRequested.connect(self.fitRequested)
 
     def draw(self, scene: Scene) -> Caption | Missing:
@@ -293,6 +302,7 @@ class ScatterPage(Page):
         self.tools = (self.up, label, self.across)
         self.plot.pointed.connect(self._on_pointed)
         self.plot.picked.connect(self._on_row)
+        self.plot.boxed.connect(self._on_boxed)
         self.plot.fitRequested.connect(self.fitRequested)
 
     def choose(self, across: str, up: str) -> None:

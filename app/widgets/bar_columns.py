@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PySide6.QtCore import QPointF, Qt, Signal, Slot
+from PySide6.QtCore import QPointF, QRectF, Qt, Signal, Slot
 from PySide6.QtGui import QPen, QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QSizePolicy, QWidget
 
 from app.theme import theme
 from app.widgets.name_axis import NameAxis
-from app.widgets.plot import LogScale, Plot
+from app.widgets.plot import Plot
+from app.widgets.plot_axis import LogScale
 
 Floats = NDArray[np.float64]
 
@@ -187,6 +189,18 @@ class _Bars(Plot):
             return at
         return first + int(np.nanargmax(part))
 
+    def rows_in(self, box: QRectF) -> NDArray[np.int64]:
+        """Return the rows whose bar a box touches."""
+        column = self._column
+        if column is None:
+            return _NONE
+        first = max(math.floor(box.top()), 0)
+        last = min(math.ceil(box.bottom()), len(column.values))
+        rows = np.arange(first, max(first, last))
+        ends = column.to_view(column.values[rows])
+        low, high = np.minimum(ends, column.base), np.maximum(ends, column.base)
+        return rows[(low <= box.right()) & (high >= box.left())]
+
     @Slot()
     def _draw(self, *_: object) -> None:
         column = self._column
@@ -243,11 +257,13 @@ class BarColumns(QWidget):
     Signals:
         hovered: Row under the mouse, -1 when it left.
         clicked: Row and keyboard modifiers.
+        boxed: Rows whose bar a box touches, and whether they are to be added.
         fitRequested: The person asked for all rows.
     """
 
     hovered = Signal(object)
     clicked = Signal(object, object)
+    boxed = Signal(object, object)
     fitRequested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -271,6 +287,8 @@ class BarColumns(QWidget):
         plot.hovered.connect(self._on_hover)
         plot.clicked.connect(self._on_click)
         plot.fitRequested.connect(self.fitRequested)
+        plot.box.chooses = True
+        plot.box.boxed.connect(partial(self._on_boxed, plot))
         plot.box.setMouseEnabled(x=False, y=True)
         plot.setMinimumWidth(theme().em(8))
         # The same for all: rows are to be at equal heights.
@@ -358,3 +376,6 @@ class BarColumns(QWidget):
             row = plot.row_at(point.y())
             if row >= 0:
                 self.clicked.emit(row, modifiers)
+
+    def _on_boxed(self, plot: _Bars, box: QRectF, adds: bool) -> None:
+        self.boxed.emit(plot.rows_in(box), adds)

@@ -19,7 +19,7 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.theme import theme
-from app.widgets.plot import LogScale, PlotAxis
+from app.widgets.plot_axis import LogScale, PlotAxis
 
 STEP = 0.1
 """Decades that one arrow key moves a limit."""

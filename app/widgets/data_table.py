@@ -29,7 +29,7 @@ from PySide6.QtWidgets import (
 
 from app.theme import theme
 from app.widgets.explain import explained
-from app.widgets.plot import number
+from app.widgets.plot_axis import number
 
 Index = QModelIndex | QPersistentModelIndex
 

@@ -11,7 +11,8 @@ from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from app.theme import theme
-from app.widgets.plot import LogScale, Plot, number
+from app.widgets.plot import Plot
+from app.widgets.plot_axis import LogScale, number
 
 LOG = LogScale(floor=-0.5)
 """Counts are whole: half a decade below one is the place for none."""

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PySide6.QtCore import QPointF, Signal, Slot
+from PySide6.QtCore import QPointF, QRectF, Signal, Slot
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QWidget
 
 from app.theme import theme
-from app.widgets.plot import LogScale, Plot
+from app.widgets.plot import Plot
+from app.widgets.plot_axis import LogScale
 
 Floats = NDArray[np.float64]
 
@@ -50,10 +51,12 @@ class LayerScatter(Plot):
     Signals:
         pointed: Number of the point under the mouse, -1 for none.
         picked: Number of the point that was clicked, and the keyboard modifiers.
+        boxed: Numbers of the points in a box, and whether they are to be added.
     """
 
     pointed = Signal(object)
     picked = Signal(object, object)
+    boxed = Signal(object, object)
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         """Make an empty picture."""
@@ -68,6 +71,8 @@ class LayerScatter(Plot):
             self.addItem(item, ignoreBounds=True)
         self.hovered.connect(self._on_hover)
         self.clicked.connect(self._on_place)
+        self.box.chooses = True
+        self.box.boxed.connect(self._on_boxed)
         self.apply_theme()
 
     def apply_theme(self) -> None:
@@ -161,3 +166,9 @@ class LayerScatter(Plot):
         number = self.point_at(point)
         if number >= 0:
             self.picked.emit(number, modifiers)
+
+    @Slot(object, object)
+    def _on_boxed(self, box: QRectF, adds: bool) -> None:
+        across = (self._x >= box.left()) & (self._x <= box.right())
+        up = (self._y >= box.top()) & (self._y <= box.bottom())
+        self.boxed.emit(np.flatnonzero(across & up), adds)

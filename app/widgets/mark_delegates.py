@@ -19,6 +19,8 @@ from app.theme import theme
 from app.widgets.bits_delegate import draw_cell
 
 Index = QModelIndex | QPersistentModelIndex
+MARK = 2.4
+"""Width of the mark of tied layers [digits]."""
 INNER = 0.42
 """Inner over outer radius of the star."""
 
@@ -44,7 +46,7 @@ class NameDelegate(QStyledItemDelegate):
         room = cell.rect.adjusted(theme().em(0.5), 0, -theme().em(0.5), 0)
         painter.save()
         if index.data(self._role):
-            room.setRight(room.right() - theme().em(2.4))
+            room.setRight(room.right() - theme().em(MARK))
             self._chain(painter, QRectF(cell.rect), colour)
         painter.setPen(colour)
         text = str(index.data(Qt.ItemDataRole.DisplayRole))

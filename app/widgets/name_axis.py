@@ -12,7 +12,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QFontMetricsF
 
 from app.theme import theme
-from app.widgets.plot import PlotAxis, Side
+from app.widgets.plot_axis import PlotAxis, Side
 
 LINES = 3
 """Lines over which a long column name may be spread."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
-from PySide6.QtCore import QPointF, Qt, Signal, Slot
+from PySide6.QtCore import QPointF, QRectF, Qt, Signal, Slot
 from PySide6.QtGui import QPen, QResizeEvent
 from PySide6.QtWidgets import QWidget
 
@@ -31,10 +31,12 @@ class RankPlot(Plot):
     Signals:
         pointed: Row of the line under the mouse, -1 for none.
         picked: Row of the line that was clicked, and the keyboard modifiers.
+        boxed: Rows with a place in a box, and whether they are to be added.
     """
 
     pointed = Signal(object)
     picked = Signal(object, object)
+    boxed = Signal(object, object)
 
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         """Make an empty chart."""
@@ -59,6 +61,8 @@ class RankPlot(Plot):
         self.box.setMouseEnabled(x=False, y=True)
         self.hovered.connect(self._on_hover)
         self.clicked.connect(self._on_place)
+        self.box.chooses = True
+        self.box.boxed.connect(self._on_boxed)
         self.apply_theme()
 
     def apply_theme(self) -> None:
@@ -181,6 +185,13 @@ class RankPlot(Plot):
         row = self.row_at(point)
         if row >= 0:
             self.picked.emit(row, modifiers)
+
+    @Slot(object, object)
+    def _on_boxed(self, box: QRectF, adds: bool) -> None:
+        x, y = np.arange(self._places.shape[1]) + 0.5, self._places - 0.5
+        inside = (y >= box.top()) & (y <= box.bottom())
+        inside &= (x >= box.left()) & (x <= box.right())
+        self.boxed.emit(np.flatnonzero(inside.any(axis=1)), adds)
 
 
 def _in_order(names: Sequence[str], places: Floats) -> list[str]:

@@ -76,9 +76,18 @@ class RowTable(QTableView):
         self.clear_sort()
         self.setSortingEnabled(True)
 
-    def fit_column(self, column: int, text: str, most: float) -> None:
-        """Make a column wide enough for a text, up to `most` digits."""
-        margin = theme().em(2)
+    def fit_column(
+        self, column: int, text: str, most: float, beside: float = 0.0
+    ) -> None:
+        """Make a column wide enough for a text, up to `most` digits.
+
+        Args:
+            column: Which.
+            text: The longest.
+            most: Width that it does not exceed [digits].
+            beside: Width of what is drawn beside the text [digits].
+        """
+        margin = theme().em(2 + beside)
         width = self.fontMetrics().horizontalAdvance(text) + margin
         self.setColumnWidth(column, min(width, theme().em(most)))
 

@@ -11,7 +11,8 @@ from PySide6.QtWidgets import QWidget
 
 from app.theme import theme
 from app.widgets.name_places import find_places
-from app.widgets.plot import LogScale, Plot, PlotAxis, power_of_ten
+from app.widgets.plot import Plot
+from app.widgets.plot_axis import LogScale, PlotAxis, power_of_ten
 from app.widgets.trade_off_points import Measured, Present, Spot
 
 REACH = 14.0

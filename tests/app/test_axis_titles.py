@@ -11,7 +11,8 @@ from app.models.layer_table import BAR_ROLE
 from app.theme import theme
 from app.views.layer_table import LayerTableView
 from app.widgets.name_axis import NameAxis
-from app.widgets.plot import Plot, fold
+from app.widgets.plot import Plot
+from app.widgets.plot_axis import fold
 from tests.app.helpers import analysed, open_, settle
 
 TITLE = "predicted error [relative squared error]"

@@ -17,7 +17,7 @@ from app.models.layer_columns import COLUMNS
 from app.models.layer_table import LayerTableModel
 from app.widgets.data_table import TableModel
 from app.widgets.explain import wrapped
-from app.widgets.plot import PlotAxis
+from app.widgets.plot_axis import PlotAxis
 from quant_core.scheme import Scheme
 from tests.app.helpers import analysed
 from tests.app.panel_projects import add_distribution

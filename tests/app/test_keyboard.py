@@ -40,7 +40,7 @@ KEYS = {
     "main_window MainWindow dropEvent": "Ctrl+O, Ctrl+Shift+O",
     "start self.recent.itemClicked": "Enter",
     "help self.browser.anchorClicked": "Tab and Enter",
-    "plot PlotBox mouseDragEvent": "Ctrl with arrows pan, + and - zoom",
+    "plot PlotBox mouseDragEvent": "Ctrl with arrows, + and -; Shift with Up, Down",
     "plot Plot mousePressEvent": "only keeps the event",
     "plot Plot mouseReleaseEvent": "only keeps the event",
     "plot Plot mouseMoveEvent": "the cross-hair; see who listens to `hovered`",

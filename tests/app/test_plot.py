@@ -14,7 +14,7 @@ from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QApplication
 
 import app.widgets.name_axis as name_axis_module
-import app.widgets.plot as plot_module
+import app.widgets.plot_axis as plot_axis_module
 from app.theme import theme
 from app.widgets.cell_map import level_for, max_pyramid
 from app.widgets.color_bar import ColorBar, decades
@@ -22,7 +22,8 @@ from app.widgets.data_table import Table, TableDialog, TableModel
 from app.widgets.histogram_plot import LOG, HistogramPlot
 from app.widgets.legend import Entry, Legend
 from app.widgets.name_axis import NameAxis
-from app.widgets.plot import LogScale, Plot, PlotAxis, number
+from app.widgets.plot import Plot
+from app.widgets.plot_axis import LogScale, PlotAxis, number
 from app.widgets.plot_panel import PlotPanel
 
 TABLE = Table(("layer", "error [nats]"), (["a", "b, c"], [0.5, float("nan")]))
@@ -75,7 +76,7 @@ def plot(qtbot, light):
 
 
 def test_examples_in_the_docstrings_hold():
-    for module in (plot_module, name_axis_module):
+    for module in (plot_axis_module, name_axis_module):
         assert doctest.testmod(module).failed == 0
 
 
