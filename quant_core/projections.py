@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_GRADIENT_BYTES = 16 << 20
-"""Per-sample gradients formed at a time; more leaves the cache and is slower."""
-_CONV_BYTES = 4 << 20
-"""The same for convolutions, of their gradients and of their patches."""
+_GRADIENT_BYTES = 4 << 20
+"""Per-sample gradients formed at a time, and patches of a convolution; more leaves the
+cache and is slower."""
 
 
 def linear_projections(x: Tensor, g: Tensor, deltas: Tensor) -> Tensor:
@@ -45,15 +44,14 @@ def linear_projections(x: Tensor, g: Tensor, deltas: Tensor) -> Tensor:
         changed = changed.view(n, positions, formats, out)
         return torch.einsum("ntfo,nto->nf", changed, g)
     v = torch.empty(n, formats, device=x.device)
-    # [out, in, F]: one small product per output row, all of it cache-sized.
-    stacked = deltas.permute(1, 2, 0)
+    candidates = deltas.flatten(1).T
     step = max(1, min(n, _GRADIENT_BYTES // (4 * out * width)))
     buffer = torch.empty(step, out, width, device=x.device)
     for start in range(0, n, step):
         stop = min(start + step, n)
         gradient = buffer[: stop - start]
         torch.bmm(g[start:stop].transpose(1, 2), x[start:stop], out=gradient)
-        v[start:stop] = torch.bmm(gradient.transpose(0, 1), stacked).sum(0)
+        torch.mm(gradient.flatten(1), candidates, out=v[start:stop])
     return v
 
 
@@ -103,7 +101,7 @@ def conv_projections(
     candidates = deltas.flatten(1).T
     patches = math.prod(kernel) * x.shape[1] * math.prod(g.shape[2:])
     unfolded = 0 if is_depthwise(x, groups) else patches
-    step = max(1, _CONV_BYTES // (4 * max(1, len(candidates), unfolded)))
+    step = max(1, _GRADIENT_BYTES // (4 * max(1, len(candidates), unfolded)))
     v = torch.empty(n, len(deltas), device=x.device)
     for start in range(0, n, step):
         part = slice(start, start + step)
@@ -185,6 +183,10 @@ def conv_patches(
 ) -> Tensor:
     """Return `[N, C, kernel elements, positions]`: what each output position sees."""
     axes = len(kernel)
+    if all(k == s == 1 for k, s in zip(kernel, stride, strict=True)) and not any(
+        padding
+    ):
+        return x.flatten(2).unsqueeze(2)  # each its own input, and no copy of it
     pad = [p for q in reversed(padding) for p in (q, q)]
     view = F.pad(x, pad)
     for axis in range(axes):

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from quant_core.errors import QuantError
 from quant_core.granularity import group, ungroup
 from quant_core.ranges import Extrema, QParams, get_range
+from quant_core.ranges.base import params_of_ranges
 from quant_core.ranges.minmax import extrema
 from quant_core.rounding.nearest import Grid
 from quant_core.scheme import Scheme
-from quant_core.tiles import tiles
+from quant_core.tiles import CPU_TILE, tiles
 
 if TYPE_CHECKING:
     import torch
@@ -114,7 +116,7 @@ class Quantizer:
 
         out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         with torch.no_grad():
-            _run(x, [(self.scheme, params)], channel_axes, [out], errors=False)
+            _run(x, [(self.scheme, params)], channel_axes, out[None], errors=False)
         return out
 
     def error(
@@ -140,7 +142,7 @@ class Quantizer:
 
         out = torch.empty(x.shape, dtype=torch.float32, device=x.device)
         with torch.no_grad():
-            _run(x, [(self.scheme, params)], channel_axes, [out], errors=True)
+            _run(x, [(self.scheme, params)], channel_axes, out[None], errors=True)
         return out
 
     def _grouped(
@@ -179,7 +181,7 @@ def errors(
         out = torch.empty(shape, dtype=torch.float32, device=x.device)
     with torch.no_grad():
         jobs = [(scheme, None) for scheme in schemes]
-        _run(x, jobs, channel_axes, list(out), errors=True)
+        _run(x, jobs, channel_axes, out, errors=True)
     return out
 
 
@@ -208,68 +210,99 @@ def _run(
     x: Tensor,
     jobs: Sequence[tuple[Scheme, QParams | None]],
     channel_axes: Sequence[int],
-    outs: Sequence[Tensor],
+    out: Tensor,
     *,
     errors: bool,
 ) -> None:
-    """Write the stored values of `x`, or their errors, into one tensor per job."""
+    """Write what `x` is stored as, or the errors, into `out` `[jobs, *x.shape]`."""
     stored_type = x.dtype
     x = _floating(x)
-    for granularity in dict.fromkeys(scheme.granularity for scheme, _ in jobs):
+    bounds: dict[str, Extrema] = {}
+    start = 0
+    for granularity, some in groupby(jobs, lambda job: job[0].granularity):
         grouped = group(x, granularity, channel_axes)
-        bounds = None
-        work = []
-        for (scheme, params), out in zip(jobs, outs, strict=True):
-            if scheme.granularity != granularity:
-                continue
-            if params is None:
-                bounds = bounds or extrema(grouped)
-                number_format = scheme.number_format
-                params = get_range(scheme.range).fit(grouped, number_format, bounds)
-            _check_params(params, len(grouped))
-            work.append((Grid.of(params, scheme.number_format), out))
-        _run_granularity(grouped, granularity, channel_axes, work, stored_type, errors)
+        together = list(some)
+        params = _fitted(grouped, together, granularity, bounds)
+        for one in params:
+            _check_params(one, len(grouped))
+        grid = Grid.of(params, [scheme.number_format for scheme, _ in together])
+        part = out[start : start + len(together)]
+        _run_granularity(
+            grouped, granularity, channel_axes, grid, part, stored_type, errors
+        )
+        start += len(together)
+
+
+def _fitted(
+    grouped: Tensor,
+    jobs: Sequence[tuple[Scheme, QParams | None]],
+    granularity: str,
+    bounds: dict[str, Extrema],
+) -> list[QParams]:
+    """Return the given scales and zero points, and the others fitted."""
+    if granularity not in bounds and any(params is None for _, params in jobs):
+        bounds[granularity] = extrema(grouped)
+    plain = [
+        scheme.number_format
+        for scheme, params in jobs
+        if params is None and scheme.range == "minmax"
+    ]
+    ends = bounds.get(granularity)
+    whole = iter(params_of_ranges(ends.low, ends.high, plain) if ends and plain else ())
+    found = []
+    for scheme, params in jobs:
+        if params is None and scheme.range == "minmax":
+            params = next(whole)
+        elif params is None:
+            estimator = get_range(scheme.range)
+            params = estimator.fit(grouped, scheme.number_format, ends)
+        found.append(params)
+    return found
 
 
 def _run_granularity(
     grouped: Tensor,
     granularity: str,
     channel_axes: Sequence[int],
-    work: Sequence[tuple[Grid, Tensor]],
+    grid: Grid,
+    out: Tensor,
     stored_type: torch.dtype,
     errors: bool,
 ) -> None:
     """Do the jobs of one granularity, tile by tile."""
     import torch
 
-    shape = work[0][1].shape
-    targets, copies = [], []
-    for grid, out in work:
-        target = group(out, granularity, channel_axes)
-        if target.data_ptr() != out.data_ptr():
-            # The groups of this layout cannot be written in place.
-            copies.append((target, out))
-        targets.append((grid, target))
+    one = group(out[0], granularity, channel_axes)
+    # The groups of some layouts cannot be written in place.
+    copied = one.data_ptr() != out.data_ptr()
+    if copied:
+        stack = torch.empty((len(out), *one.shape), device=out.device)
+    else:
+        stack = out.as_strided((len(out), *one.shape), (out.stride(0), *one.stride()))
+    target = stack
     # Channels that lie next to each other in memory are walked along memory.
     transposed = grouped.stride(0) == 1 and grouped.stride(1) != 1
     if transposed:
-        grouped = grouped.t()
-        targets = [(grid, target.t()) for grid, target in targets]
+        grouped, target = grouped.t(), target.transpose(1, 2)
     for rows, columns in tiles(grouped):
         groups = columns if transposed else rows
         block = grouped[rows, columns]
         if stored_type.itemsize < 4:
             block = block.float()
-        buffer = torch.empty(block.shape, dtype=torch.float32, device=block.device)
-        for grid, target in targets:
-            part = grid.part(groups, transposed=transposed)
-            tile = target[rows, columns]
-            values = part.round(block, buffer)
+        # Small blocks take several formats at a time, which saves calls.
+        step = max(1, min(len(out), CPU_TILE // block.numel()))
+        buffer = torch.empty((step, *block.shape), device=block.device)
+        for first in range(0, len(out), step):
+            some = slice(first, first + step)
+            part = grid.part(groups, some, transposed=transposed)
+            values = part.round(block, buffer[: len(part.formats)])
+            tile = target[some, rows, columns]
             if errors:
                 if stored_type.itemsize < 4:
                     values.copy_(values.to(stored_type))
                 torch.sub(values, block, out=tile)
             else:
                 tile.copy_(values)
-    for target, out in copies:
-        out.copy_(ungroup(target, granularity, channel_axes, shape))
+    if copied:
+        for own, values in zip(out, stack, strict=True):
+            own.copy_(ungroup(values, granularity, channel_axes, own.shape))

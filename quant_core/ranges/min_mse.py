@@ -74,21 +74,23 @@ def _squared_errors(
 
     grids = [
         Grid.of(
-            params_of_range(
-                bounds.low.double() * factor,
-                bounds.high.double() * factor,
-                number_format,
-            ),
-            number_format,
+            [
+                params_of_range(
+                    bounds.low.double() * factor,
+                    bounds.high.double() * factor,
+                    number_format,
+                )
+            ],
+            [number_format],
         )
         for factor in factors
     ]
     sums = [torch.zeros_like(bounds.low, dtype=torch.float64) for _ in factors]
     for rows, columns in tiles(grouped):
         x = grouped[rows, columns].float()
-        rounded = torch.empty_like(x, memory_format=torch.contiguous_format)
+        rounded = torch.empty((1, *x.shape), device=x.device)
         for grid, total in zip(grids, sums, strict=True):
             grid.part(rows).round(x, rounded)
             rounded.sub_(x).square_()
-            total[rows] += rounded.sum(1, keepdim=True)
+            total[rows] += rounded[0].sum(1, keepdim=True)
     return sums

@@ -74,7 +74,7 @@ def test_conv(
     outputs = [conv(x, delta, **how, **extra) for delta in deltas]
     truth = torch.stack([(y * g).flatten(1).sum(1) for y in outputs], 1)
     torch.testing.assert_close(v, truth, rtol=1e-3, atol=1e-3)
-    monkeypatch.setattr("quant_core.projections._CONV_BYTES", 1)  # one by one
+    monkeypatch.setattr("quant_core.projections._GRADIENT_BYTES", 1)  # one by one
     single = conv_projections(first, second, deltas, **how)
     torch.testing.assert_close(single, v, rtol=1e-4, atol=1e-4)
 

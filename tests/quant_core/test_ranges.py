@@ -19,8 +19,8 @@ AFFINE = [name for name, fmt in FORMATS.items() if fmt.affine]
 
 
 def squared_error(x: torch.Tensor, params, fmt) -> torch.Tensor:
-    rounded = Grid.of(params, fmt).round(x, torch.empty_like(x))
-    return (rounded - x).double().square().sum(1)
+    rounded = Grid.of([params], [fmt]).round(x, torch.empty(1, *x.shape))
+    return (rounded[0] - x).double().square().sum(1)
 
 
 @pytest.mark.parametrize("name", [n for n, f in FORMATS.items() if f.scaled])
@@ -58,9 +58,8 @@ def test_zero_is_always_a_grid_value(name: str) -> None:
     x = torch.tensor([[1.0, 2.0], [-3.0, -1.0], [-1.0, 5.0], [0.0, 0.0], [1e-45, 0]])
     for estimator in (MinMax(), Percentile(90), MinMse()):
         params = estimator.fit(x, fmt)
-        grid = Grid.of(params, fmt)
-        zeros = torch.zeros_like(x)
-        assert not grid.round(zeros, torch.empty_like(x)).any()
+        grid = Grid.of([params], [fmt])
+        assert not grid.round(torch.zeros_like(x), torch.empty(1, *x.shape)).any()
         assert (params.scale > 0).all()
 
 
