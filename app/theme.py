@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import shiboken6
@@ -11,6 +12,7 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtGui import (
     QBrush,
     QColor,
+    QFont,
     QFontMetricsF,
     QGuiApplication,
     QPalette,
@@ -138,6 +140,8 @@ class Theme(QObject):
         super().__init__(parent)
         self._mode: Mode = "system"
         self._dark = False
+        self._font: QFont | None = None
+        self._measured = 0.0, 0.0
         hints = QGuiApplication.styleHints()
         hints.colorSchemeChanged.connect(self._follow)
 
@@ -203,14 +207,23 @@ class Theme(QObject):
 
     def em(self, count: float = 1.0) -> int:
         """Return the width of `count` digits of the application font [pixels]."""
-        width = QFontMetricsF(QApplication.font()).horizontalAdvance("0")
-        return math.ceil(count * width)
+        return math.ceil(count * self._measures()[0])
 
     def line(self, count: float = 1.0) -> int:
         """Return the height of `count` text lines [pixels]."""
-        return math.ceil(count * QFontMetricsF(QApplication.font()).height())
+        return math.ceil(count * self._measures()[1])
+
+    def _measures(self) -> tuple[float, float]:
+        """Return width of a digit and height of a line, measured once per font."""
+        font = QApplication.font()
+        if font != self._font:
+            metrics = QFontMetricsF(font)
+            self._font = font
+            self._measured = metrics.horizontalAdvance("0"), metrics.height()
+        return self._measured
 
     @staticmethod
+    @cache
     def _bits(bits: float | None) -> tuple[str, str, str]:
         if bits is None or bits > 16:
             return _FLOAT

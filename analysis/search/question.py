@@ -9,6 +9,7 @@ programs with absolute tolerances, and temperatures, then mean the same for erro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,8 +121,10 @@ def _check_offered(
 
 def _group_of_row(rows: int, ties: Ties) -> Indices:
     """Return `[R]` group numbers; overlapping ties become one group."""
-    pairs = [(tie[0], other) for tie in ties for other in tie[1:]]
-    first, second = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    ties = [tie for tie in ties if len(tie) > 1]
+    sizes = np.fromiter(map(len, ties), np.int64, len(ties))
+    second = np.fromiter(chain.from_iterable(ties), np.int64, int(sizes.sum()))
+    first = np.repeat(second[np.cumsum(sizes) - sizes], sizes)
     label = np.arange(rows)
     while True:
         lower = label.copy()
@@ -129,7 +132,8 @@ def _group_of_row(rows: int, ties: Ties) -> Indices:
         np.minimum.at(lower, first, least)
         np.minimum.at(lower, second, least)
         if np.array_equal(lower, label):
-            return np.unique(label, return_inverse=True)[1].astype(np.int64)
+            # Each group is labelled with its first row: counted, not sorted.
+            return np.asarray(np.cumsum(label == np.arange(rows)) - 1)[label]
         label = lower
 
 
@@ -137,9 +141,10 @@ def _sum(values: Floats, of_row: Indices) -> Floats:
     groups = int(of_row.max(initial=-1)) + 1
     if groups == len(values):
         return values.astype(np.float64)
-    out = np.zeros((groups, values.shape[1]))
-    np.add.at(out, of_row, values)
-    return out
+    columns = [
+        np.bincount(of_row, weights=column, minlength=groups) for column in values.T
+    ]
+    return np.stack(columns, axis=1) if columns else np.zeros((groups, 0))
 
 
 @dataclass(frozen=True, slots=True)

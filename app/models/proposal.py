@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,8 +49,6 @@ class Proposal:
         choice: `[layers]` proposed options.
         size: Storage [bytes].
         error: Sum of the layers' own errors.
-        spent: `[layers]` bytes of the next step up, NaN without one.
-        bought: `[layers]` fall of the error that it buys, NaN without one.
     """
 
     offer: Offer
@@ -58,29 +57,51 @@ class Proposal:
     choice: Choice
     size: float
     error: float
-    spent: Floats
-    bought: Floats
 
     @classmethod
     def of(cls, project: Project, offer: Offer, point: int) -> Proposal:
         """Return the proposal of a point."""
         line = offer.front
         choice = line.choice(point)
-        spent, bought = line.next_steps(choice)
         size, error = float(line.bits[point]) / 8, float(line.cost[point])
         mine = current_choice(project, offer.table)
-        return cls(offer, point, mine, choice, size, error, spent / 8, bought)
+        return cls(offer, point, mine, choice, size, error)
+
+    @cached_property
+    def _next_steps(self) -> tuple[Floats, Floats]:
+        return self.offer.front.next_steps(self.choice)
+
+    @property
+    def spent(self) -> Floats:
+        """`[layers]` bytes of the next step up, NaN without one."""
+        return self._next_steps[0] / 8
+
+    @property
+    def bought(self) -> Floats:
+        """`[layers]` fall of the error that the next step up buys, NaN without one."""
+        return self._next_steps[1]
 
     @property
     def average_bits(self) -> float:
         """Bits per weight, scales included."""
-        return 8 * self.size / max(self.offer.table.parameters, 1)
+        return 8 * self.size / max(self.offer.parameters, 1)
 
-    def changed(self) -> Indices:
-        """Return the layers that would get another format."""
+    @cached_property
+    def _changed(self) -> Indices:
         if self.mine is None:
             return np.arange(len(self.choice))
         return np.flatnonzero(self.mine != self.choice)
+
+    def changed(self) -> Indices:
+        """Return the layers that would get another format."""
+        return self._changed
+
+    def changes_among(self, layers: Indices) -> int:
+        """Return how many of some layers would get another format."""
+        layers = layers[layers < len(self.choice)]
+        if self.mine is None:
+            return len(layers)
+        return int(np.count_nonzero(self.mine[layers] != self.choice[layers]))
 
     def error_change(self) -> Floats:
         """Return `[layers]` how the own errors would change, NaN where not known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from analysis.search.table import table_from_project
 
 if TYPE_CHECKING:
     from analysis.project import Project
+    from quant_core.assignment import Assignment
 
 Choice = NDArray[np.int16]
 
@@ -53,6 +55,7 @@ class Offer:
         kept: One candidate per named assignment whose errors are known.
         held: Layers that keep their scheme: locked, or not analysed.
         key: What `front` depends on besides the table; compare to know if it is old.
+        parameters: Number of weights in all layers.
     """
 
     table: CostTable
@@ -62,6 +65,7 @@ class Offer:
     kept: tuple[Candidate, ...]
     held: NDArray[np.bool_]
     key: tuple[object, ...]
+    parameters: int
 
     def smallest_error(self) -> float:
         """Return the smallest positive error among the candidates, NaN without one."""
@@ -78,26 +82,60 @@ def offer_of(project: Project) -> Offer:
     Raises:
         AnalysisError: no predicted error is known, or nothing is left to choose.
     """
+    steps = offer_steps(project)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            offer: Offer = end.value
+            return offer
+
+
+def offer_steps(project: Project) -> Generator[None, None, Offer]:
+    """Make what `offer_of` returns, in steps; the first reads all of the project.
+
+    Raises:
+        AnalysisError: no predicted error is known, or nothing is left to choose.
+    """
     table = table_from_project(project)
+    held = np.isfinite(table.cost).sum(1) <= 1
+    now, kept = table.choice_of(project.assignment), project.assignments
+    key, parameters = state_key(project, held), project.totals.parameters
+    yield
+    line = front(table)
+    yield
     stderrs = np.zeros(table.cost.shape) if table.stderr is None else table.stderr
-    now = table.choice_of(project.assignment)
+    # Sums of steps that cancel may end a rounding error below zero.
+    spread = np.sqrt(np.maximum(line.sums(np.nan_to_num(stderrs) ** 2), 0.0))
+    yield
     assert now is not None
+    uniform = _uniforms(table, stderrs, now)
+    known = _known(table, stderrs, kept)
+    return Offer(table, line, spread, uniform, known, held, key, parameters)
+
+
+def _uniforms(
+    table: CostTable, stderrs: NDArray[np.float64], now: Choice
+) -> tuple[Candidate, ...]:
+    """Return one candidate per format that any layer is offered."""
     uniform = []
     for option in range(1, len(table.palette)):
         candidate = _uniform(table, stderrs, option, now)
         if candidate is not None:
             uniform.append(candidate)
-    kept = []
-    for name, assignment in project.assignments.items():
+    return tuple(uniform)
+
+
+def _known(
+    table: CostTable, stderrs: NDArray[np.float64], kept: Mapping[str, Assignment]
+) -> tuple[Candidate, ...]:
+    """Return the kept assignments whose errors are known."""
+    found = []
+    for name, assignment in kept.items():
         choice = table.choice_of(assignment)
         if choice is not None and np.isfinite(_chosen(table.cost, choice)).all():
-            kept.append(_candidate(name, None, table, stderrs, choice))
-    held = np.isfinite(table.cost).sum(1) <= 1
-    key = state_key(project, held)
-    line = front(table)
-    # Sums of steps that cancel may end a rounding error below zero.
-    spread = np.sqrt(np.maximum(line.sums(np.nan_to_num(stderrs) ** 2), 0.0))
-    return Offer(table, line, spread, tuple(uniform), tuple(kept), held, key)
+            found.append(_candidate(name, None, table, stderrs, choice))
+    return tuple(found)
 
 
 def state_key(project: Project, held: NDArray[np.bool_]) -> tuple[object, ...]:

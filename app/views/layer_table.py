@@ -25,7 +25,12 @@ from app.theme import theme
 from app.views.layer_copy import Form, rows_as
 from app.views.layer_finder import LayerFinder
 from app.views.layer_menus import LayerMenus
-from app.widgets.bits_delegate import BarDelegate, BitsDelegate, LockDelegate
+from app.widgets.bits_delegate import (
+    BarDelegate,
+    BitsDelegate,
+    LockDelegate,
+    TextDelegate,
+)
 from app.widgets.column_layout import ColumnLayout
 from app.widgets.empty_state import EmptyState
 from app.widgets.filter_box import FilterBox
@@ -136,7 +141,7 @@ class LayerTableView(QWidget):
         # Delegates are not owned by the view: each is kept here.
         self._bits = BitsDelegate(BITS_ROLE, self.menus.choices, self)
         self._bar = BarDelegate(BAR_ROLE, self)
-        self._plain = QStyledItemDelegate(self)
+        self._plain = TextDelegate(self)
         self._marks: dict[str, QStyledItemDelegate] = {
             "name": NameDelegate(TIED_ROLE, self),
             "bits": self._bits,

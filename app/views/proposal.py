@@ -220,9 +220,8 @@ class ProposalPane(QWidget):
             self._show_why()
         self._is_applying = False
         found = self.proposal
-        changes = np.zeros(0, np.int64) if found is None else found.changed()
-        changing = len(np.intersect1d(changes, chosen, assume_unique=True))
-        everything = len(changes)
+        everything = 0 if found is None else len(found.changed())
+        changing = 0 if found is None else found.changes_among(chosen)
         self.all_button.setEnabled(everything > 0)
         self.some_button.setEnabled(changing > 0)
         self.some_button.setText(f"For {len(chosen):,} selecte&d")

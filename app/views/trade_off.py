@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
-import pyqtgraph as pg
 from PySide6.QtCore import QPointF, Qt, QTimer, Slot
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QWidget
 
 from app.context import AppContext
 from app.models.proposal import Proposal
-from app.models.trade_off import Candidate, Offer, current_choice, offer_of, state_key
+from app.models.trade_off import (
+    Candidate,
+    Offer,
+    current_choice,
+    offer_steps,
+    state_key,
+)
 from app.theme import theme
 from app.views.captions import run_caption
 from app.views.proposal import ProposalPane
 from app.widgets.data_table import Table
 from app.widgets.format import significant, with_error
 from app.widgets.format import size as size_text
-from app.widgets.legend import Entry
 from app.widgets.plot_panel import PlotPanel
 from app.widgets.tick_box import TickBox
-from app.widgets.trade_off_plot import KEPT, MEASURED, NOW, PROPOSED, SUM, TradeOffPlot
+from app.widgets.trade_off_legend import legend_entries
+from app.widgets.trade_off_plot import KEPT, TradeOffPlot
 from app.widgets.trade_off_points import Measured, Present, Spot
+from app.widgets.turns import Turns
 from quant_core.errors import QuantError
 
 MEASURE = "predicted_error"
@@ -49,6 +53,7 @@ class TradeOffView(PlotPanel):
         self._renewal = QTimer(self)
         self._renewal.setSingleShot(True)
         self._renewal.timeout.connect(self._on_change)
+        self._work = Turns(self._take, self._on_refused, self)
         self.plot = TradeOffPlot("Size of the weights against predicted error")
         self.body.addWidget(self.plot, 1)
         self.names_box = TickBox("&Names", self)
@@ -65,8 +70,8 @@ class TradeOffView(PlotPanel):
         self.controls.addStretch(1)
         self.add_control_row(self.proposal.bar)
         self.add_list(self.proposal)
-        self.proposal.setVisible(False)
-        self.layers_box.toggled.connect(self.proposal.setVisible)
+        self.set_list_shown(False)
+        self.layers_box.toggled.connect(self.set_list_shown)
         self.proposal.changed.connect(self._on_proposed)
         self.names_box.toggled.connect(self.plot.set_names_shown)
         self.plot.hovered.connect(self._on_hover)
@@ -86,7 +91,8 @@ class TradeOffView(PlotPanel):
         self._must_fit = True
         self._cursor = -1
         self._seconds = 0.0
-        self.invalidate("all")
+        self._forget()
+        self.invalidate("front")
 
     @Slot(object)
     def _on_rows(self, measure: object) -> None:
@@ -95,7 +101,7 @@ class TradeOffView(PlotPanel):
 
     @Slot()
     def _on_change(self) -> None:
-        self.invalidate("all")
+        self.invalidate("front")
 
     @Slot(object)
     def _on_assignment(self, _layers: object) -> None:
@@ -103,40 +109,77 @@ class TradeOffView(PlotPanel):
 
     def _renew(self) -> None:
         """Compute the front again: at once, or later when that takes long."""
-        if self._seconds <= QUICK_SECONDS:
-            self.invalidate("all")
+        seconds = max(self._seconds, self._work.seconds)
+        if seconds <= QUICK_SECONDS:
+            self.invalidate("front")
         elif not self._renewal.isActive():
-            self._renewal.start(round(1000 * SHARE * self._seconds))
+            self._renewal.start(round(1000 * SHARE * seconds))
 
     def refresh(self, stale: set[str]) -> None:
         """Redraw what changed; edits of free layers move only the present point."""
-        if "all" in stale:
-            self._renewal.stop()
-            is_known = self._read()
-            self.proposal.bar.setVisible(is_known)
-            self.proposal.setVisible(is_known and self.layers_box.isChecked())
-            if is_known:
-                self._show_offer()
-            self.proposal.set_offer(self._offer, self._unit)
-            if is_known:
-                self._show_now()
-                self._show_legend()
-                if self._must_fit:
-                    self._must_fit = False
-                    self.fit()
-                self.plot.keep_fitting()
-            return
         project, offer = self._context.project, self._offer
-        if project is None or offer is None:
+        if "front" in stale or (offer is None and not self._work.is_busy):
+            self._renewal.stop()
+            self._compute()
+        elif project is not None and offer is not None:
+            if "all" in stale:
+                self._show()
+            else:
+                self._show_now()
+                self.proposal.renew()
+            if offer.key != state_key(project, offer.held):
+                self._renew()
+
+    def _compute(self) -> None:
+        """Begin a new front; the one before stays in view until it is there."""
+        project = self._context.project
+        if not self._has_errors() or project is None:
+            self._forget()
             return
-        self._show_now()
-        self.proposal.renew()
+        self._work.start(offer_steps(project))
+        if self._offer is None and self._work.is_busy:
+            self.show_empty(
+                "Looking for the best trade-offs…",
+                "Every step of every layer is put in order.",
+            )
+
+    def _forget(self) -> None:
+        """Drop the front: its layers are not those of the project any more."""
+        self._work.stop()
+        self._offer = None
+        self.proposal.set_offer(None, self._unit)
+        self.proposal.bar.setVisible(False)
+
+    def _on_refused(self, error: QuantError) -> None:
+        self._forget()
+        self.show_empty("No trade-off to show", str(error))
+
+    def _take(self, offer: Offer) -> None:
+        """Show a front that is ready."""
+        project = self._context.project
+        assert project is not None
+        self._offer, self._seconds = offer, self._work.seconds
+        run = project.latest_run(MEASURE)
+        self._unit = run.unit if run is not None else ""
+        self.show_plot()
+        self.proposal.bar.setVisible(True)
+        self._show()
         if offer.key != state_key(project, offer.held):
             self._renew()
 
-    def _read(self) -> bool:
-        """Take the choices from the project; False leaves an empty state."""
-        project, self._offer = self._context.project, None
+    def _show(self) -> None:
+        self._show_offer()
+        self.proposal.set_offer(self._offer, self._unit)
+        self._show_now()
+        self._show_legend()
+        if self._must_fit:
+            self._must_fit = False
+            self.fit()
+        self.plot.keep_fitting()
+
+    def _has_errors(self) -> bool:
+        """Return whether there is something to choose; False leaves an empty state."""
+        project = self._context.project
         if project is None:
             text = "Open a model to see what each megabyte buys."
             self.show_empty("No model open", text, "Open a model…", "open")
@@ -153,16 +196,6 @@ class TradeOffView(PlotPanel):
                 "analyse",
             )
             return False
-        start = time.thread_time()
-        try:
-            self._offer = offer_of(project)
-        except QuantError as error:
-            self.show_empty("No trade-off to show", str(error))
-            return False
-        self._seconds = time.thread_time() - start
-        run = project.latest_run(MEASURE)
-        self._unit = run.unit if run is not None else ""
-        self.show_plot()
         return True
 
     def _show_caption(self, *, interacts: bool) -> None:
@@ -184,7 +217,7 @@ class TradeOffView(PlotPanel):
         assert project is not None
         sizes = offer.front.bits / 8
         largest = max(float(sizes[-1]), project.totals.bytes)
-        parameters = offer.table.parameters
+        parameters = offer.parameters
         self.plot.set_units(largest, offer.smallest_error(), parameters, self._unit)
         ink = theme().colour("text")
         spots = [
@@ -241,27 +274,11 @@ class TradeOffView(PlotPanel):
     def _show_legend(self) -> None:
         offer = self._offer
         assert offer is not None
-        base, clear = theme().brush("base"), theme().brush("current", alpha=0.15)
-        now = theme().pen("current", width=2)
-        entries = [
-            Entry("now", NOW, now, clear),
-            Entry("now, layers added up", SUM, theme().pen("current"), base),
-            Entry("best trade-offs", "line", theme().pen("front", width=2), base),
-        ]
-        entries.append(
-            Entry("proposed", PROPOSED, theme().pen("accent", width=2), base)
+        widths = sorted({c.bits_per_value or 0.0 for c in offer.uniform})
+        measured, kept = bool(self.plot.measured), bool(offer.kept)
+        self.legend.set_entries(
+            legend_entries(widths, has_measured=measured, has_kept=kept)
         )
-        if self.plot.measured:
-            text = theme().pen("base"), theme().brush("text")
-            entries.append(Entry("measured", MEASURED, *text))
-        for bits in sorted({c.bits_per_value or 0.0 for c in offer.uniform}):
-            colour = theme().bit_colour(bits)
-            mark, pen = theme().bit_mark(bits), pg.mkPen(colour)
-            entries.append(Entry(f"all {bits:g}-bit", mark, pen, pg.mkBrush(colour)))
-        if offer.kept:
-            ink = theme().brush("text")
-            entries.append(Entry("kept assignment", KEPT, theme().pen("text"), ink))
-        self.legend.set_entries(tuple(entries))
 
     @Slot()
     def fit(self) -> None:
@@ -312,7 +329,7 @@ class TradeOffView(PlotPanel):
                 name += f", {candidate.others:,} other layers as they must be"
         stored = project.totals.bytes * project.totals.compression
         share = f" ({size / stored:.2g} × stored)" if stored else ""
-        bits = 8 * size / max(offer.table.parameters, 1)
+        bits = 8 * size / max(offer.parameters, 1)
         return "  ·  ".join(
             (
                 name,
@@ -379,7 +396,7 @@ class TradeOffView(PlotPanel):
             size.append(candidate.size)
             error.append(candidate.error)
             stderr.append(candidate.stderr)
-        bits = (8 * np.array(size) / max(offer.table.parameters, 1)).tolist()
+        bits = (8 * np.array(size) / max(offer.parameters, 1)).tolist()
         unit = f" [{self._unit}]" if self._unit else ""
         titles = (
             "assignment",

@@ -15,7 +15,14 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import QColor, QPainter, QPainterPath, QPen, QStandardItemModel
+from PySide6.QtGui import (
+    QColor,
+    QPainter,
+    QPainterPath,
+    QPalette,
+    QPen,
+    QStandardItemModel,
+)
 from PySide6.QtWidgets import (
     QComboBox,
     QStyle,
@@ -31,22 +38,63 @@ Choice = tuple[str, str | None]
 """Text of a format, and why it cannot be chosen (None when it can)."""
 
 
+# Looking a member up in an enumeration costs as much as drawing a short text, and a
+# table draws hundreds of cells with every edit.
+DISPLAY, INK, PAPER, PLACE = (
+    int(role)
+    for role in (
+        Qt.ItemDataRole.DisplayRole,
+        Qt.ItemDataRole.ForegroundRole,
+        Qt.ItemDataRole.BackgroundRole,
+        Qt.ItemDataRole.TextAlignmentRole,
+    )
+)
+_CELL, _SELECTED = (
+    QStyle.ControlElement.CE_ItemViewItem,
+    QStyle.StateFlag.State_Selected,
+)
+_TEXT, _HIGHLIGHTED = QPalette.ColorRole.Text, QPalette.ColorRole.HighlightedText
+_MIDDLE, _END = Qt.TextElideMode.ElideMiddle, Qt.TextElideMode.ElideRight
+_RIGHT = int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+
+
 def draw_cell(
-    painter: QPainter, option: QStyleOptionViewItem, index: Index, delegate: object
-) -> tuple[QStyleOptionViewItem, QColor]:
-    """Draw background, selection and focus; return the option and the text colour."""
+    painter: QPainter, option: QStyleOptionViewItem, index: Index
+) -> tuple[QStyleOptionViewItem, QColor, bool]:
+    """Draw background, selection and focus.
+
+    The model is asked for the two colours only: `initStyleOption` asks for seven
+    roles, and asking takes longer than drawing.
+
+    Returns:
+        The option, the colour of the text, and whether the cell is selected.
+    """
     cell = QStyleOptionViewItem(option)
-    assert isinstance(delegate, QStyledItemDelegate)
-    delegate.initStyleOption(cell, index)
-    cell.text = ""
+    paper = index.data(PAPER)
+    if paper is not None:
+        cell.backgroundBrush = paper
     widget = cell.widget
     if widget is not None:
-        element = QStyle.ControlElement.CE_ItemViewItem
-        widget.style().drawControl(element, cell, painter, widget)
-    selected = bool(cell.state & QStyle.StateFlag.State_Selected)
-    role = cell.palette.ColorRole.HighlightedText if selected else None
-    colour = cell.palette.color(role or cell.palette.ColorRole.Text)
-    return cell, colour
+        widget.style().drawControl(_CELL, cell, painter, widget)
+    if cell.state & _SELECTED:
+        return cell, cell.palette.color(_HIGHLIGHTED), True
+    ink = index.data(INK)
+    return cell, cell.palette.color(_TEXT) if ink is None else QColor(ink), False
+
+
+class TextDelegate(QStyledItemDelegate):
+    """Draws a text as the table has it, in the place that the model says."""
+
+    def paint(
+        self, painter: QPainter, option: QStyleOptionViewItem, index: Index
+    ) -> None:
+        """Draw the text, the middle left out where it is too long."""
+        cell, colour, _ = draw_cell(painter, option, index)
+        gap = theme().em(0.5)
+        room = cell.rect.adjusted(gap, 0, -gap, 0)
+        text = cell.fontMetrics.elidedText(index.data(DISPLAY), _MIDDLE, room.width())
+        painter.setPen(colour)
+        painter.drawText(room, int(index.data(PLACE)), text)
 
 
 class BitsDelegate(QStyledItemDelegate):
@@ -77,9 +125,9 @@ class BitsDelegate(QStyledItemDelegate):
         self, painter: QPainter, option: QStyleOptionViewItem, index: Index
     ) -> None:
         """Draw the chip and the name of the format."""
-        cell, colour = draw_cell(painter, option, index, self)
+        cell, colour, selected = draw_cell(painter, option, index)
         bits = index.data(self._role)
-        text = str(index.data(Qt.ItemDataRole.DisplayRole))
+        text = str(index.data(DISPLAY))
         gap = theme().em(0.6)
         chip = cell.rect.adjusted(gap, 0, 0, 0)
         chip.setWidth(theme().em(3))
@@ -89,7 +137,6 @@ class BitsDelegate(QStyledItemDelegate):
         painter.save()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         radius = chip.height() / 4
-        selected = bool(cell.state & QStyle.StateFlag.State_Selected)
         if bits is None:
             painter.setPen(QPen(colour if selected else fill, 1))
             painter.drawRoundedRect(chip.adjusted(0, 0, -1, -1), radius, radius)
@@ -103,9 +150,7 @@ class BitsDelegate(QStyledItemDelegate):
         painter.setPen(theme().colour("muted") if muted else colour)
         rest = QRect(cell.rect)
         rest.setLeft(chip.right() + gap)
-        elided = cell.fontMetrics.elidedText(
-            text, Qt.TextElideMode.ElideRight, rest.width()
-        )
+        elided = cell.fontMetrics.elidedText(text, _END, rest.width())
         painter.drawText(rest, Qt.AlignmentFlag.AlignVCenter, elided)
         painter.restore()
 
@@ -132,7 +177,7 @@ class BitsDelegate(QStyledItemDelegate):
     def setEditorData(self, editor: QWidget, index: Index) -> None:  # noqa: N802
         """Show the present format, list open."""
         if isinstance(editor, QComboBox):
-            text = str(index.data(Qt.ItemDataRole.DisplayRole))
+            text = str(index.data(DISPLAY))
             editor.setCurrentIndex(max(0, editor.findText(text)))
             editor.showPopup()
 
@@ -142,7 +187,7 @@ class BitsDelegate(QStyledItemDelegate):
         """Hand the choice to the view, which knows the other selected layers."""
         if isinstance(editor, QComboBox):
             text = editor.currentText()
-            if text != index.data(Qt.ItemDataRole.DisplayRole):
+            if text != index.data(DISPLAY):
                 self.chosen.emit(index.row(), text)
 
     def _commit(self, _row: int) -> None:
@@ -159,8 +204,8 @@ class LockDelegate(QStyledItemDelegate):
         self, painter: QPainter, option: QStyleOptionViewItem, index: Index
     ) -> None:
         """Draw the padlock, or nothing."""
-        cell, colour = draw_cell(painter, option, index, self)
-        if not index.data(Qt.ItemDataRole.DisplayRole):
+        cell, colour, _ = draw_cell(painter, option, index)
+        if not index.data(DISPLAY):
             return
         height = cell.fontMetrics.ascent()
         body = QRectF(0, 0, height * 0.8, height * 0.55)
@@ -203,22 +248,17 @@ class BarDelegate(QStyledItemDelegate):
         self, painter: QPainter, option: QStyleOptionViewItem, index: Index
     ) -> None:
         """Draw bar, error bar and text."""
-        cell, colour = draw_cell(painter, option, index, self)
+        cell, colour, selected = draw_cell(painter, option, index)
         bar = index.data(self._role)
         room = cell.rect.adjusted(theme().em(0.3), 0, -theme().em(0.3), 0)
         painter.save()
         if bar is not None:
-            selected = bool(cell.state & QStyle.StateFlag.State_Selected)
             self._bar(painter, room, bar, colour if selected else None)
         painter.setPen(colour)
-        text = str(index.data(Qt.ItemDataRole.DisplayRole))
         # Cut off at its beginning, a number would read as another one.
-        shorten = Qt.TextElideMode.ElideRight
-        painter.drawText(
-            room,
-            Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,
-            cell.fontMetrics.elidedText(text, shorten, room.width()),
-        )
+        text = str(index.data(DISPLAY))
+        text = cell.fontMetrics.elidedText(text, _END, room.width())
+        painter.drawText(room, _RIGHT, text)
         painter.restore()
 
     @staticmethod

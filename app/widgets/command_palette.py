@@ -107,11 +107,10 @@ class _Line(QStyledItemDelegate):
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: Index
     ) -> None:
-        cell, colour = draw_cell(painter, option, index, self)
+        cell, colour, is_chosen = draw_cell(painter, option, index)
         model = index.model()
         assert isinstance(model, _Found)
-        shown, selected = model.detail(index.row()), cell.palette.highlightedText()
-        is_chosen = colour == selected.color()
+        shown = model.detail(index.row())
         muted = colour if is_chosen else theme().colour("muted")
         room = cell.rect.adjusted(theme().em(1), 0, -theme().em(1), 0)
         metrics, middle = cell.fontMetrics, Qt.TextElideMode.ElideMiddle

@@ -16,7 +16,7 @@ from PySide6.QtGui import QColor, QPainter, QPen, QPolygonF
 from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
 
 from app.theme import theme
-from app.widgets.bits_delegate import draw_cell
+from app.widgets.bits_delegate import DISPLAY, draw_cell
 
 Index = QModelIndex | QPersistentModelIndex
 MARK = 2.4
@@ -42,14 +42,14 @@ class NameDelegate(QStyledItemDelegate):
         self, painter: QPainter, option: QStyleOptionViewItem, index: Index
     ) -> None:
         """Draw name and mark."""
-        cell, colour = draw_cell(painter, option, index, self)
+        cell, colour, _ = draw_cell(painter, option, index)
         room = cell.rect.adjusted(theme().em(0.5), 0, -theme().em(0.5), 0)
         painter.save()
         if index.data(self._role):
             room.setRight(room.right() - theme().em(MARK))
             self._chain(painter, QRectF(cell.rect), colour)
         painter.setPen(colour)
-        text = str(index.data(Qt.ItemDataRole.DisplayRole))
+        text = str(index.data(DISPLAY))
         shown = cell.fontMetrics.elidedText(
             text, Qt.TextElideMode.ElideMiddle, room.width()
         )
@@ -75,8 +75,8 @@ class StarDelegate(QStyledItemDelegate):
         self, painter: QPainter, option: QStyleOptionViewItem, index: Index
     ) -> None:
         """Draw the star, or nothing."""
-        cell, colour = draw_cell(painter, option, index, self)
-        if not index.data(Qt.ItemDataRole.DisplayRole):
+        cell, colour, _ = draw_cell(painter, option, index)
+        if not index.data(DISPLAY):
             return
         outer = cell.fontMetrics.ascent() / 2
         middle = QRectF(cell.rect).center() + QPointF(0, outer / 10)

@@ -72,6 +72,7 @@ class PlotPanel(QWidget):
         self._empty_action = ""
         self._stack = QStackedWidget(self)
         self._below: QWidget | None = None
+        self._wants_list = True
         self.body = QVBoxLayout()
         self._stale: set[str] = set()
         self._timer = QTimer(self)
@@ -173,6 +174,13 @@ class PlotPanel(QWidget):
         splitter.setStretchFactor(1, 2)
         self._below = widget
 
+    @Slot(bool)
+    def set_list_shown(self, shown: bool) -> None:
+        """Show the list under the picture, or leave all the room to the picture."""
+        self._wants_list = shown
+        if self._below is not None:
+            self._below.setVisible(shown and not self.is_empty)
+
     def set_subtitle(self, text: str) -> None:
         """Say what is measured, in which unit, on how much data."""
         self._subtitle.setText(text)
@@ -238,7 +246,7 @@ class PlotPanel(QWidget):
 
     def _offer_picture(self, is_there: bool) -> None:
         if self._below is not None:
-            self._below.setVisible(is_there)
+            self._below.setVisible(is_there and self._wants_list)
         for action in self._actions:
             action.setEnabled(is_there)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyqtgraph as pg
 from numpy.typing import NDArray
 from PySide6.QtCore import QPointF, QRectF, Qt, QTimer, Slot
-from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QWidget
+from PySide6.QtGui import QColor, QPainterPath, QPen
+from PySide6.QtWidgets import QGraphicsPathItem, QWidget
 
 from app.theme import theme
 from app.widgets.name_places import find_places
@@ -42,6 +42,7 @@ class TradeOffPlot(Plot):
         self._x = self._y = self._low = self._high = np.zeros(0)
         self._front = 0
         self._drawn: tuple[int, ...] | None = None
+        self._seen = np.zeros(0), np.zeros(0)
         self._spots: tuple[Spot, ...] = ()
         self._now: Present | None = None
         self._runs: tuple[Measured, ...] = ()
@@ -61,8 +62,9 @@ class TradeOffPlot(Plot):
         self._texts: list[pg.TextItem] = []
         # The grid of pyqtgraph draws every small tick across, ten times slower.
         self._grid = pg.PlotCurveItem(connect="pairs")
-        self._edges = pg.PlotCurveItem(), pg.PlotCurveItem()
-        self._band = pg.FillBetweenItem(*self._edges)
+        # An item between two curves makes its outline anew for each of them.
+        self._band = QGraphicsPathItem()
+        self._band.setPen(QPen(Qt.PenStyle.NoPen))
         below = (
             self._grid,
             self._band,
@@ -252,20 +254,20 @@ class TradeOffPlot(Plot):
     def fit(self) -> None:
         """Show all points."""
         self._is_adjusted = False
-        x, y = self._x.tolist(), self._y.tolist()
-        for single in (self._now, *self._runs):
-            if single is not None:
-                x.append(single.size / self.per_unit)
-                y.append(float(self._scale.to_view(single.error)))
-        if not x:
+        singles = [one for one in (self._now, *self._runs) if one is not None]
+        sizes = np.array([one.size for one in singles]) / self.per_unit
+        errors = self._scale.to_view([one.error for one in singles])
+        x, y = np.append(self._x, sizes), np.append(self._y, errors)
+        if not len(x):
             return
-        wide = max(x) - min(x) or 1.0
+        (left, right), (low, high) = ((float(v.min()), float(v.max())) for v in (x, y))
+        wide = right - left or 1.0
         # Points that are nearly equal are to look so, and ticks to differ.
-        spread = max(0.0, LEAST_DECADES - (max(y) - min(y))) / 2
-        bottom, top = min(y) - spread, max(y) + spread
+        spread = max(0.0, LEAST_DECADES - (high - low)) / 2
+        bottom, top = low - spread, high + spread
         tall = top - bottom
         self.show_range(
-            [min(x) - 0.05 * wide, max(x) + 0.06 * wide],
+            [left - 0.05 * wide, right + 0.06 * wide],
             [bottom - 0.05 * tall, top + 0.08 * tall],
         )
 
@@ -297,11 +299,13 @@ class TradeOffPlot(Plot):
         step = max(1, -(-(last - first) // MANY))
         at = np.unique(np.append(np.arange(first, last, step), max(last - 1, 0)))
         at = at[at < self._front]
-        self._line.setData(self._x[at], self._y[at])
-        for edge, y in zip(self._edges, (self._low, self._high), strict=True):
-            edge.setData(self._x[at], y[at])
+        x, y = self._seen = self._x[at], self._y[at]
+        self._line.setData(x, y)
+        low, high = self._low[at], self._high[at]
+        outline = np.append(x, x[::-1]), np.append(low, high[::-1])
+        self._band.setPath(pg.arrayToQPath(*outline) if len(at) else QPainterPath())
         few = last - first <= FEW
-        self._dots.setData(x=self._x[at] if few else [], y=self._y[at] if few else [])
+        self._dots.setData(x=x if few else [], y=y if few else [])
 
     def _draw_grid(self) -> None:
         """Draw a line at every labelled tick."""
@@ -348,7 +352,7 @@ class TradeOffPlot(Plot):
                 px, py = self._pixels(np.array([single.size / self.per_unit]), y)[0]
                 taken.append(QRectF(px - reach, py - reach, 2 * reach, 2 * reach))
         sizes = [text.boundingRect().size() for text in self._texts]
-        line = self._pixels(self._x[: self._front], self._y[: self._front])
+        line = self._pixels(*self._seen)
         places = find_places(points, sizes, taken, self.box.size(), line)
         leaders: list[QPointF] = []
         for text, place, (px, py) in zip(self._texts, places, points, strict=True):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 
 from analysis.project import Project
-from app.models.trade_off import current_choice, offer_of, state_key
+from app.models.trade_off import Offer, current_choice, offer_of, state_key
 from app.theme import theme
 from app.views.trade_off import TradeOffView
 from quant_core.scheme import parse_scheme
@@ -220,13 +222,59 @@ def test_a_slow_front_is_not_renewed_at_every_row(view, context):
     assert view._seconds < 60.0
 
 
+def test_a_long_front_is_made_over_many_turns(view, context, monkeypatch, qtbot):
+    monkeypatch.setattr("app.widgets.turns.SLICE_SECONDS", 0.0)
+    context.set_project(analysed(12))
+    context._flush()
+    view._catch_up()
+    assert view._work.is_busy
+    assert view.empty_title == "Looking for the best trade-offs…"
+    assert view.proposal.proposal is None
+    qtbot.waitUntil(lambda: not view._work.is_busy)
+    assert not view.is_empty
+    first = view._offer
+    view._on_change()
+    view._catch_up()
+    assert view._work.is_busy
+    assert view._offer is first, "the front before stays until the new one is there"
+    assert not view.is_empty
+    other = analysed(6)
+    context.set_project(other)
+    assert not view._work.is_busy
+    assert view._offer is None
+    qtbot.waitUntil(lambda: view._offer is not None)
+    assert len(view._offer.table.layers) == 6
+
+
+def test_a_lock_set_while_a_front_is_made_is_in_the_next(
+    view, context, monkeypatch, qtbot
+):
+    project = open_(context, analysed(12))
+    monkeypatch.setattr("app.widgets.turns.SLICE_SECONDS", 0.0)
+    view._on_change()
+    view._catch_up()
+    assert view._work.is_busy
+    project.set_locked([5], True)
+    held = [i == 5 for i in range(12)]
+    qtbot.waitUntil(lambda: view._offer.held.tolist() == held)
+
+
+def test_colours_alone_make_no_new_front(view, context):
+    open_(context, analysed(12))
+    offer = view._offer
+    theme().themeChanged.emit()
+    settle()
+    assert view._offer is offer
+
+
 def test_nothing_left_to_choose_is_explained(view, context, monkeypatch):
     from analysis.errors import AnalysisError
 
-    def refuse(project: Project) -> None:
+    def refuse(project: Project) -> Generator[None, None, Offer]:
+        yield
         raise AnalysisError("No scheme is left for layer a.", hint="Unlock one.")
 
-    monkeypatch.setattr("app.views.trade_off.offer_of", refuse)
+    monkeypatch.setattr("app.views.trade_off.offer_steps", refuse)
     open_(context, analysed(6))
     assert view.empty_title == "No trade-off to show"
     assert "Unlock one." in view.accessibleDescription()
