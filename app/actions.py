@@ -419,6 +419,22 @@ COMMANDS: tuple[Command, ...] = (
         gap=True,
     ),
     Command(
+        "fold",
+        "Fold or unfold &block",
+        "&View",
+        "Show the blocks of the selected layers as one row each, or layer by layer.",
+        ("Ctrl+Shift+G",),
+        "layers",
+    ),
+    Command(
+        "fold_all",
+        "Fold or unfold all bl&ocks",
+        "&View",
+        "Show every block of the network as one row, or all layers again.",
+        ("Ctrl+Alt+G",),
+        "project",
+    ),
+    Command(
         "columns",
         "Choose col&umns…",
         "&View",

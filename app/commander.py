@@ -349,6 +349,14 @@ class Commander(QObject):
         table = focused if isinstance(focused, RowTable) else layers
         table.sort_by_cursor()
 
+    def do_fold(self) -> None:
+        """Fold the blocks of the selected layers, or unfold them."""
+        self._window.layers.folds.toggle()
+
+    def do_fold_all(self) -> None:
+        """Fold all blocks, or unfold them."""
+        self._window.layers.folds.toggle_all()
+
     def do_columns(self) -> None:
         """Ask for the columns of the layer table."""
         self._window.desk.show("layers")

@@ -44,6 +44,7 @@ TABLE_COMMANDS = (
     "select_all",
     "select_tied",
     "select_block",
+    "fold",
     "lock",
     "star",
 )

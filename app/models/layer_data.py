@@ -357,9 +357,15 @@ class LayerData:
         """Repeating part of the network that each layer belongs to."""
         return [block_of(name) for name in self.names]
 
+    @cached_property
+    def block_numbers(self) -> NDArray[np.int64]:
+        """Number of each layer's block, from 0."""
+        _, block = np.unique(np.array(self.blocks, np.str_), return_inverse=True)
+        return block.astype(np.int64)
+
     def block_rank(self) -> NDArray[np.int64]:
         """Return the place of each layer's block, by the names of its layers."""
-        _, block = np.unique(np.array(self.blocks, np.str_), return_inverse=True)
+        block = self.block_numbers
         first = np.full(len(self), len(self))
         np.minimum.at(first, block, self.natural_rank())
         return first[block]

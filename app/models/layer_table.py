@@ -21,9 +21,11 @@ from PySide6.QtCore import (
 )
 
 from analysis.select import select
+from app.models.block_cells import block_spoken, block_text, block_tip
 from app.models.layer_cells import cell_text, cell_tip, is_muted, spoken
 from app.models.layer_columns import RIGHT, Column
 from app.models.layer_data import LayerData
+from app.models.layer_folds import Rows
 from app.theme import theme
 from app.widgets.explain import wrapped
 from app.widgets.format import integer
@@ -74,8 +76,9 @@ class LayerTableModel(QAbstractTableModel):
         self.layers = LayerData()
         self.query = ""
         self._sorted: tuple[str, bool] | None = None
-        self._order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        self._row: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        none = np.zeros(0, dtype=np.int64)
+        self.rows = Rows.of(none, none, None)
+        self._folded: NDArray[np.bool_] | None = None
         self._partners: frozenset[int] = frozenset()
         self._found: NDArray[np.bool_] | None = None
         self._scales: dict[str, tuple[float, float] | None] = {}
@@ -95,6 +98,8 @@ class LayerTableModel(QAbstractTableModel):
     def set_layers(self, layers: LayerData) -> None:
         """Show other layers; order and filter stay."""
         self.beginResetModel()
+        if layers.names != self.layers.names:
+            self._folded = None
         self.layers = layers
         self._partners = frozenset()
         self._found = None
@@ -107,8 +112,8 @@ class LayerTableModel(QAbstractTableModel):
         Rows stay where they are: an edit must not move the row under the cursor.
         """
         self._scales = {}
-        if len(self._order):
-            right, bottom = len(self.columns) - 1, len(self._order) - 1
+        if self.rowCount():
+            right, bottom = len(self.columns) - 1, self.rowCount() - 1
             self.dataChanged.emit(self.index(0, 0), self.index(bottom, right))
 
     def set_query(self, query: str) -> None:
@@ -148,7 +153,7 @@ class LayerTableModel(QAbstractTableModel):
         partners = frozenset(map(int, self.layers.partners(layer)))
         if partners == self._partners:
             return
-        rows = [int(self._row[x]) for x in partners | self._partners]
+        rows = [int(self.rows.row[x]) for x in partners | self._partners]
         self._partners = partners
         right = len(self.columns) - 1
         for row in rows:
@@ -158,7 +163,7 @@ class LayerTableModel(QAbstractTableModel):
     # -- finding ---------------------------------------------------------------
 
     def find(self, query: str) -> NDArray[np.int64]:
-        """Mark the layers a query chooses and return the rows they stand in.
+        """Mark the layers a query chooses and return those shown, from the top.
 
         Args:
             query: In the language of the filter; "" marks nothing.
@@ -170,14 +175,34 @@ class LayerTableModel(QAbstractTableModel):
         if found is not None or self._found is not None:
             self._found = found
             self.refresh()
-        return self.found_rows
+        return self.found
 
     @property
-    def found_rows(self) -> NDArray[np.int64]:
-        """Rows marked by `find`, from the top."""
-        if self._found is None:
-            return np.zeros(0, dtype=np.int64)
-        return np.flatnonzero(self._found[self._order])
+    def found(self) -> NDArray[np.int64]:
+        """Layers marked by `find` that the filter shows, from the top."""
+        listed = self.rows.listed
+        return listed[:0] if self._found is None else listed[self._found[listed]]
+
+    # -- folding ---------------------------------------------------------------
+
+    def fold(self, layers: NDArray[np.int64], folded: bool) -> None:
+        """Show the blocks of layers as one row each, or layer by layer again."""
+        blocks = self.layers.block_numbers
+        if self._folded is None:
+            self._folded = np.zeros(int(blocks.max(initial=-1)) + 1, dtype=np.bool_)
+        self._folded[blocks[layers]] = folded
+        self.rearrange()
+
+    def are_folded(self, layers: NDArray[np.int64]) -> bool:
+        """Return whether the blocks of all the layers are folded."""
+        if self._folded is None:
+            return False
+        return bool(self._folded[self.layers.block_numbers[layers]].all())
+
+    def blocks_of(self, layers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the layers shown that are in the same blocks as the given ones."""
+        blocks, listed = self.layers.block_numbers, self.rows.listed
+        return listed[np.isin(blocks[listed], blocks[layers])]
 
     # -- order -----------------------------------------------------------------
 
@@ -190,9 +215,9 @@ class LayerTableModel(QAbstractTableModel):
                 keys = -keys
             # NaN sorts last either way, and equal values keep the model's order.
             chosen = chosen[np.argsort(keys, kind="stable")]
-        self._order = chosen
-        self._row = np.full(len(layers), -1, dtype=np.int64)
-        self._row[chosen] = np.arange(len(chosen))
+        # Numbers of blocks are looked for only once there is something to fold.
+        blocks = layers.parameters if self._folded is None else layers.block_numbers
+        self.rows = Rows.of(chosen, blocks, self._folded)
         self._scales = {}
 
     def _mask(self, query: str) -> NDArray[np.bool_]:
@@ -230,25 +255,27 @@ class LayerTableModel(QAbstractTableModel):
 
     @property
     def order(self) -> NDArray[np.int64]:
-        """Layers from the top row down."""
-        return self._order
+        """Layers from the top row down, one per row."""
+        return self.rows.order
 
     def layer_at(self, row: int) -> int:
-        """Return the layer shown in a row."""
-        return int(self._order[row])
+        """Return the layer shown in a row, of a folded block the first."""
+        return int(self.rows.order[row])
 
     def layers_at(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the layers shown in rows."""
-        return self._order[rows]
+        """Return the layers shown in rows, all of a folded block."""
+        return self.rows.layers_at(rows)
 
     def row_of(self, layer: int) -> int:
         """Return the row of a layer, -1 when filtered out."""
-        return int(self._row[layer]) if 0 <= layer < len(self._row) else -1
+        row = self.rows.row
+        return int(row[layer]) if 0 <= layer < len(row) else -1
 
     def row_ranges(self, layers: NDArray[np.int64]) -> list[tuple[int, int]]:
         """Return the rows of layers as merged ranges, both ends included."""
-        rows = self._row[layers[layers < len(self._row)]]
-        rows = np.sort(rows[rows >= 0])
+        row = self.rows.row
+        rows = row[layers[layers < len(row)]]
+        rows = np.unique(rows[rows >= 0])
         if not len(rows):
             return []
         breaks = np.flatnonzero(np.diff(rows) != 1)
@@ -258,13 +285,15 @@ class LayerTableModel(QAbstractTableModel):
 
     def text(self, row: int, key: str) -> str:
         """Return what a cell shows."""
+        if self.rows.is_folded(row):
+            return block_text(self.layers, self.layers_at(np.array([row])), key)
         return cell_text(self.layers, self.layer_at(row), key)
 
     # -- Qt --------------------------------------------------------------------
 
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
-        """Return the number of layers shown."""
-        return 0 if parent.isValid() else len(self._order)
+        """Return the number of rows: layers shown and folded blocks."""
+        return 0 if parent.isValid() else len(self.rows.order)
 
     def columnCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
         """Return the number of columns."""
@@ -276,7 +305,10 @@ class LayerTableModel(QAbstractTableModel):
             return _NOTHING
         if self.layers.columns[index.column()].key != "bits":
             return _PLAIN
-        is_locked = self.layers.locked[self._order[index.row()]]
+        if self.rows.is_folded(index.row()):
+            layers = self.layers_at(np.array([index.row()]))
+            return _PLAIN if self.layers.locked[layers].all() else _EDITABLE
+        is_locked = self.layers.locked[self.rows.order[index.row()]]
         return _PLAIN if is_locked else _EDITABLE
 
     def data(self, index: Index, role: int = DISPLAY) -> object:
@@ -287,7 +319,10 @@ class LayerTableModel(QAbstractTableModel):
         column = self.layers.columns[index.column()]
         if role == ALIGN:
             return column.align
-        layer = int(self._order[index.row()])
+        row = index.row()
+        if self.rows.is_folded(row):
+            return self._of_block(self.layers_at(np.array([row])), column, role)
+        layer = int(self.rows.order[row])
         if role == DISPLAY:
             return cell_text(self.layers, layer, column.key)
         if role == INK:
@@ -296,6 +331,26 @@ class LayerTableModel(QAbstractTableModel):
         if role == PAPER:
             return self._paper(layer)
         return self._more(layer, column, role)
+
+    def _of_block(self, layers: NDArray[np.int64], column: Column, role: int) -> object:
+        """Return one aspect of a cell of a folded block."""
+        data, key = self.layers, column.key
+        if role == DISPLAY:
+            return block_text(data, layers, key)
+        if role == INK:
+            muted = all(is_muted(data, layer, key) for layer in layers.tolist())
+            return theme().colour("muted") if muted else None
+        if role == PAPER:
+            papers = (self._paper(layer) for layer in layers.tolist())
+            return next((paper for paper in papers if paper is not None), None)
+        if role == BITS_ROLE:
+            widths = np.unique(data.bits[layers])
+            is_one = len(widths) == 1 and bool(data.scheme[layers].all())
+            return float(widths[0]) if is_one else None
+        if role in (TIP, SPOKEN):
+            tell = block_tip if role == TIP else block_spoken
+            return tell(data, layers, key)
+        return int(layers[0]) if role == LAYER_ROLE else None
 
     def _paper(self, layer: int) -> object:
         if self._found is not None and self._found[layer]:

@@ -65,11 +65,9 @@ class LayerFinder(QObject):
         """Say how many rows match, and which of them is looked at."""
         if self.bar.isHidden():
             return
-        rows = self._view.model.found_rows
-        here = self._view.model.row_of(self._context.selection.current)
-        at = int(np.searchsorted(rows, here))
-        place = at + 1 if at < len(rows) and rows[at] == here else 0
-        self.bar.show_count(place, len(rows))
+        found = self._view.model.found
+        here = np.flatnonzero(found == self._context.selection.current)
+        self.bar.show_count(int(here[0]) + 1 if len(here) else 0, len(found))
 
     @Slot(object)
     def step(self, by: object) -> None:
@@ -79,18 +77,26 @@ class LayerFinder(QObject):
             return
         # What a query chooses may have changed with the numbers since it was typed.
         self._on_edited(self.bar.line.text())
-        self._go(self._view.model.found_rows, int(str(by)))
+        self._go(self._view.model.found, int(str(by)))
 
-    def _go(self, rows: np.ndarray, by: int) -> bool:
-        """Select the row after or before the current one; return whether one is."""
-        if not len(rows):
+    def _go(self, layers: np.ndarray, by: int) -> bool:
+        """Select the one after or before the current; return whether one is.
+
+        A block that is folded over it unfolds.
+
+        Args:
+            layers: To step through, from the top of the table.
+            by: 1 or -1.
+        """
+        if not len(layers):
             return False
-        here = self._view.model.row_of(self._context.selection.current)
+        place, current = self._view.model.rows.place, self._context.selection.current
+        here = int(place[current]) if current >= 0 else -1
         if by > 0:
-            at = int(np.searchsorted(rows, here, side="right"))
+            at = int(np.searchsorted(place[layers], here, side="right"))
         else:
-            at = int(np.searchsorted(rows, here)) - 1
-        layer = self._view.model.layer_at(int(rows[at % len(rows)]))
+            at = int(np.searchsorted(place[layers], here)) - 1
+        layer = int(layers[at % len(layers)])
         self._context.selection.set([layer], layer)
         return True
 
@@ -108,8 +114,8 @@ class LayerFinder(QObject):
     def step_star(self, by: int) -> None:
         """Look at the next (1) or previous (-1) bookmark shown; round the end."""
         model = self._view.model
-        starred = np.flatnonzero(model.layers.starred[model.order])
-        if not self._go(starred, by):
+        listed = model.rows.listed
+        if not self._go(listed[model.layers.starred[listed]], by):
             self._context.message.emit(
                 "No layer shown is bookmarked. Ctrl+B bookmarks the selected ones."
             )

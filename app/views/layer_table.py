@@ -24,6 +24,7 @@ from app.settings import Settings
 from app.theme import theme
 from app.views.layer_copy import Form, rows_as
 from app.views.layer_finder import LayerFinder
+from app.views.layer_folds import LayerFolds
 from app.views.layer_menus import LayerMenus
 from app.widgets.bits_delegate import (
     BarDelegate,
@@ -105,6 +106,7 @@ class LayerTableView(QWidget):
         self._timer.timeout.connect(self._catch_up)
         self._arrange()
         self.menus = LayerMenus(self, context)
+        self.folds = LayerFolds(self, context)
         self._set_up_table()
         self._connect()
         self._on_project()
@@ -320,7 +322,7 @@ class LayerTableView(QWidget):
         self._at.setEnabled(bool(formats))
 
     def _say_count(self) -> None:
-        shown, total = self.model.rowCount(), len(self.model.layers)
+        shown, total = len(self.model.rows.listed), len(self.model.layers)
         self.filter.show_count(shown, total)
         self._stack.setCurrentIndex(0 if shown else 1)
         if shown:
@@ -370,6 +372,8 @@ class LayerTableView(QWidget):
     @Slot()
     def _show_selection(self) -> None:
         """Put the shared selection into the table, as merged ranges."""
+        if self.folds.open_cut():
+            return  # the table was arranged anew, which came here again
         shared = self._context.selection
         self._is_applying = True
         self.table.select_ranges(
@@ -384,21 +388,20 @@ class LayerTableView(QWidget):
             return
         row = self.model.row_of(self._context.selection.current)
         row = min(max(0, row + by), self.model.rowCount() - 1)
-        layer = self.model.layer_at(row)
-        self._context.selection.set([layer], layer)
+        layers = self.model.layers_at(np.array([row]))
+        self._context.selection.set(layers, self.model.layer_at(row))
 
     def select_all(self) -> None:
         """Select every layer that the filter shows."""
-        rows = np.arange(self.model.rowCount())
-        self._context.selection.set(self.model.layers_at(rows))
+        self._context.selection.set(self.model.rows.listed)
 
     # -- editing ---------------------------------------------------------------
 
     @Slot(object, object)
     def _on_bits_chosen(self, row: object, text: object) -> None:
-        layer = self.model.layer_at(int(str(row)))
+        layers = self.model.layers_at(np.array([int(str(row))]))
         chosen = self._context.selection.layers
-        target = chosen if np.isin(layer, chosen) else np.array([layer])
+        target = chosen if np.isin(layers, chosen).all() else layers
         scheme = None if text == FLOAT else parse_scheme(str(text))
         self._context.set_weight(target, scheme)
 
@@ -406,23 +409,24 @@ class LayerTableView(QWidget):
     def _on_clicked(self, index: QModelIndex) -> None:
         if QGuiApplication.keyboardModifiers() or self._context.project is None:
             return
-        layer = self.model.layer_at(index.row())
+        layers = self.model.layers_at(np.array([index.row()]))
         key = self.model.columns[index.column()].key
         if key == "locked":
-            locked = bool(self.model.layers.locked[layer])
-            self._context.set_locked([layer], not locked)
+            locked = bool(self.model.layers.locked[layers].all())
+            self._context.set_locked(layers, not locked)
         elif key == "starred":
-            starred = bool(self.model.layers.starred[layer])
-            self._context.project.set_starred([layer], not starred)
+            starred = bool(self.model.layers.starred[layers].all())
+            self._context.project.set_starred(layers, not starred)
 
     # -- taking away -----------------------------------------------------------
 
     def copy(self, form: Form = "text", *, header: bool = False) -> None:
         """Put the selected rows on the clipboard, with the columns shown."""
-        columns, rows = self.table.visible_columns(), self.table.selected_rows()
-        text = rows_as(form, self.model, rows.tolist(), columns, header=header)
+        columns = self.table.visible_columns()
+        layers = self.model.layers_at(self.table.selected_rows())
+        text = rows_as(form, self.model, layers.tolist(), columns, header=header)
         QGuiApplication.clipboard().setText(text)
-        self._context.message.emit(f"{count(len(rows), 'layer')} copied.")
+        self._context.message.emit(f"{count(len(layers), 'layer')} copied.")
 
     def save_settings(self) -> None:
         """Remember widths, order and choice of columns."""

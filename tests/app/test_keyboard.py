@@ -55,6 +55,7 @@ KEYS = {
     "layer_menus header.customContextMenuRequested": "Ctrl+Shift+L",
     "channels self.plot.clicked": "the list below, Enter",
     "bar_columns plot.clicked": "arrows",
+    "layer_folds view.table.doubleClicked": "Ctrl+Shift+G",
     "heatmap self.plot.clicked": "arrows, Enter",
     "trade_off self.plot.clicked": "Enter",
     "error_map plot.clicked": "Enter",

@@ -40,7 +40,7 @@ def view(qtbot, context) -> Iterator[LayerTableView]:
 
 
 def found(view: LayerTableView) -> list[int]:
-    return view.model.layers_at(view.model.found_rows).tolist()
+    return view.model.found.tolist()
 
 
 def test_find_marks_rows_and_hides_none(qtbot, view, context):

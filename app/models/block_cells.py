@@ -1,0 +1,70 @@
+"""What the one row of a folded block shows: sums, common values, ranges."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.models.layer_cells import cell_text
+from app.models.layer_data import LayerData
+from app.widgets.format import DASH, count, integer, significant, size
+
+MIXED = "mixed"
+FOLDED = "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
+_TEXTS = ("bits", "kind", "shape", "block", "proposed")
+_SUMS = ("size", "parameters", "error", "share", "error_share")
+
+Indices = NDArray[np.int64]
+
+
+def block_text(data: LayerData, layers: Indices, key: str) -> str:
+    """Return what a column shows of the layers of a folded block."""
+    if key == "name":
+        block = data.blocks[int(layers[0])]
+        return f"{FOLDED} {block}  ({count(len(layers), 'layer')})"
+    if key in ("locked", "starred"):
+        return key if getattr(data, key)[layers].all() else ""
+    if key in _TEXTS:
+        texts = {cell_text(data, layer, key) for layer in layers.tolist()}
+        return texts.pop() if len(texts) == 1 else MIXED
+    values = data.numbers(key)[layers]
+    if key in _SUMS:
+        return _sum_text(float(values.sum()), key)
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return DASH
+    ends = [significant(float(end)) for end in (known.min(), known.max())]
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} … {ends[1]}"
+
+
+def _sum_text(total: float, key: str) -> str:
+    if not np.isfinite(total):
+        return DASH
+    if key == "size":
+        return size(total)
+    if key == "parameters":
+        return integer(int(total))
+    return significant(total) if key == "error" else f"{total:.2f}"
+
+
+def block_tip(data: LayerData, layers: Indices, key: str) -> str:
+    """Return what a cell of a folded block says when the mouse rests on it."""
+    what = "The layers' own errors added up" if key == "error" else "Added up"
+    if key not in _SUMS:
+        what = "What they have in common, or from the least to the largest"
+    told = "" if key == "name" else f"\n{what}."
+    return (
+        f"{count(len(layers), 'layer')} of {data.blocks[int(layers[0])]}, folded.{told}"
+        "\nWhat is done to this row is done to all of them."
+    )
+
+
+def block_spoken(data: LayerData, layers: Indices, key: str) -> str:
+    """Return a cell of a folded block for a screen reader."""
+    if key == "name":
+        block = data.blocks[int(layers[0])]
+        return f"{block}, folded, {count(len(layers), 'layer')}"
+    if key in ("locked", "starred"):
+        return f"{int(getattr(data, key)[layers].sum())} of {len(layers)} {key}"
+    text = block_text(data, layers, key)
+    return "not known" if text == DASH else text.replace("…", "to")
