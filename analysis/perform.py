@@ -318,6 +318,7 @@ def _check_made_for(assignment: Assignment, model: LoadedModel) -> None:
 
 def _refined(job: Refine, model: LoadedModel, data: Data | None) -> Events:
     from analysis.measures.context import MeasureContext
+    from analysis.measures.expansion import expanding
     from analysis.measures.measured_error import MeasuredError
     from analysis.search.meet import meet
     from analysis.search.refine import refine
@@ -329,7 +330,10 @@ def _refined(job: Refine, model: LoadedModel, data: Data | None) -> Events:
     _, data, task = context.need_run("Running candidates")
     yield Started(EVALUATION, {"unit": task.unit, "samples": len(data)})
     run = MeasuredError().repeatedly(context)
-    steps = (refine if job.asked.keep is None else meet)(job.asked, run)
+    if job.asked.keep is None:
+        steps = refine(job.asked, run, expanding(context, job.asked.plan.probes))
+    else:
+        steps = meet(job.asked, run)
     with closing(steps):
         for step in steps:
             if isinstance(step, Update):

@@ -84,21 +84,30 @@ def clustered_ratio(
     return value, np.sqrt(n / (n - 1) * (residual**2).sum(0)) / total
 
 
+BASIS = 64
+"""Elements of an output up to which orthogonal probes can form a basis."""
+
+
 def probe_noise(
     numerator: NDArray[np.float64],
     weight: NDArray[np.float64],
     cluster: NDArray[np.int64],
+    outputs: float = np.inf,
 ) -> float:
     """Return the standard error of `sum(numerator) / sum(weight)` due to probes alone.
 
     The spread between the probes of one sample, samples taken as given: what is left
     of it when the same samples are measured. Samples with a single probe tell
     nothing; without any other, the clustered error stands in, which is larger.
+    Orthogonal probes of a small output are rows drawn from a basis without putting
+    them back, which leaves less noise (Cochran (1977), eq. 2.20) and, when all rows
+    were drawn, none.
 
     Args:
         numerator: `[rows]`.
         weight: `[rows]`.
         cluster: `[rows]`, indices counted from 0.
+        outputs: Elements of the output of a sample, if its probes are orthogonal.
     """
     count = np.bincount(cluster)
     if not (count > 1).any():
@@ -106,8 +115,24 @@ def probe_noise(
     mean = np.bincount(cluster, numerator) / np.maximum(count, 1)
     squares = np.bincount(cluster, (numerator - mean[cluster]) ** 2)
     several = count > 1
-    variance = (count[several] / (count[several] - 1) * squares[several]).sum()
-    return float(np.sqrt(variance) / weight.sum())
+    left = _not_drawn(count[several], outputs)
+    variance = left * count[several] / (count[several] - 1) * squares[several]
+    return float(np.sqrt(variance.sum()) / weight.sum())
+
+
+def _not_drawn(count: NDArray[np.int64], outputs: float) -> NDArray[np.float64]:
+    """Return the share of independent probes' variance that orthogonal ones have."""
+    if not outputs <= BASIS:
+        return np.ones(len(count))
+    rows = 1 << max(int(outputs) - 1, 0).bit_length()
+    # After a whole basis it begins anew.
+    return np.where(count < rows, 1 - count / rows, (count % rows) / count)
+
+
+def outputs_of(arrays: Mapping[str, NDArray[np.generic]]) -> float:
+    """Return the `outputs` of a stored run; infinite where probes are independent."""
+    kept = arrays.get("predicted_error/outputs")
+    return np.inf if kept is None else float(np.asarray(kept, dtype=np.float64)[0])
 
 
 class Predictor:
@@ -120,6 +145,7 @@ class Predictor:
         columns: `[columns, 3]` of (part, target, scheme key).
         own: `[2, columns]` own error and standard error of each column; needed
             only when `v` is None.
+        outputs: Elements of the output of a sample, if its probes are orthogonal.
 
     Raises:
         AnalysisError: neither `v` nor `own` is given, or the shapes differ.
@@ -132,6 +158,7 @@ class Predictor:
         sample: NDArray[np.int64],
         columns: NDArray[np.str_],
         own: NDArray[np.float64] | None = None,
+        outputs: float = np.inf,
     ) -> None:
         if v is not None and v.shape != (len(weight), len(columns)):
             raise AnalysisError(
@@ -146,7 +173,7 @@ class Predictor:
         self._v = None if v is None else np.asfortranarray(v)
         self._weight = np.asarray(weight, dtype=np.float64)
         _, self._cluster = np.unique(np.asarray(sample), return_inverse=True)
-        self._own = own
+        self._own, self._outputs = own, outputs
         self._index: dict[tuple[str, str], dict[str, int]] = {}
         for number, (part, target, key) in enumerate(columns.tolist()):
             self._index.setdefault((part, key), {})[target] = number
@@ -181,6 +208,7 @@ class Predictor:
             sample,
             np.asarray(columns, dtype=np.str_),
             None if own is None else np.asarray(own, dtype=np.float64),
+            outputs_of(arrays),
         )
 
     def _numbers(self, part: str, scheme: Scheme | None) -> NDArray[np.int64]:
@@ -247,7 +275,7 @@ class Predictor:
         total_weight = self._weight.sum()
         own = self._square.sum() / total_weight
         interaction = cross.sum() / total_weight
-        se = probe_noise(cross, self._weight, self._cluster)
+        se = probe_noise(cross, self._weight, self._cluster, self._outputs)
         if interaction == 0 or not np.isfinite(se):
             share = 1.0
         else:

@@ -12,7 +12,8 @@ from analysis.runs import Runs
 from quant_core.assignment import Assignment
 
 _ARRAYS = tuple(
-    f"predicted_error/{name}" for name in ("v", "weight", "sample", "columns", "own")
+    f"predicted_error/{name}"
+    for name in ("v", "weight", "sample", "columns", "own", "outputs")
 )
 
 

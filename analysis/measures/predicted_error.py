@@ -24,7 +24,7 @@ from analysis.measures.input_quantizers import (
 )
 from analysis.measures.probe_rows import ProbeRows
 from analysis.measures.probing import Layout, ProbeListener, SampleAxis, find_layout
-from analysis.measures.random_signs import sample_signs
+from analysis.measures.random_signs import probe_signs
 from analysis.method import Row, Update, check_params, param
 from analysis.tasks.base import Task
 from quant_core.sites import Layer, Site
@@ -64,7 +64,7 @@ class PredictedError:
     title: ClassVar[str] = "Predicted error"
     unit: ClassVar[str] = ""
     better: ClassVar[Literal["lower", "higher", "neither"]] = "lower"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs_data: ClassVar[bool] = True
 
     probes: int = param(
@@ -140,6 +140,7 @@ class _Probing:
         self.dropped = 0
         self.dropped_at = ""
         self.copies_saved = False
+        self.outputs = 0
         self.fixed_batch = context.model.input_hints.get("batch_size")
 
     def run(self) -> Iterator[Update]:
@@ -252,6 +253,7 @@ class _Probing:
                 done += batch.size * (1 + 3 * self.method.probes)
                 continue
             output = self._forward(batch, listener)
+            self.outputs = output.numel() // (batch.size if rows_per_sample else 1)
             weight = self._weights(output.detach(), batch, rows_per_sample)
             good = fresh & self._finite(output.detach(), batch, rows_per_sample)
             done += batch.size
@@ -359,7 +361,7 @@ class _Probing:
     def _directions(self, output: Tensor, batch: Batch, probe: int) -> Tensor:
         """Return one random direction per sample, the same in any batching."""
         first = self.context.first_sample + batch.first
-        signs = sample_signs(output, first=first, seed=self.context.seed, probe=probe)
+        signs = probe_signs(output, first=first, seed=self.context.seed, probe=probe)
         return torch.nan_to_num(self.task.probe(output, batch, signs), 0.0, 0.0, 0.0)
 
     def _precise_enough(self, rows: ProbeRows) -> bool:
@@ -390,6 +392,7 @@ class _Probing:
             weight = np.asarray(arrays["predicted_error/weight"], dtype=np.float64)
             rows.update(np.asarray(v)[kept], weight[kept], sample[kept])
             rows.close()
+            self.outputs = int(arrays["predicted_error/outputs"][0])
         return complete
 
     def _report(
@@ -404,6 +407,8 @@ class _Probing:
             if target not in self.broken
         )
         arrays = rows.arrays() if rows.samples else {}
+        if self.outputs:
+            arrays["predicted_error/outputs"] = np.array([self.outputs])
         arrays["predicted_error/columns"] = np.array(columns.table, dtype=np.str_)
         warnings, self.warnings = tuple(self.warnings), []
         return Update(done, work, note, found, arrays, warnings, rows.samples)

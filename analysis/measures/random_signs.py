@@ -29,6 +29,38 @@ def sample_signs(like: Tensor, *, first: int, seed: int, probe: int) -> Tensor:
     return _signs(words, size, like)
 
 
+def probe_signs(like: Tensor, *, first: int, seed: int, probe: int) -> Tensor:
+    """Return signs as `sample_signs` does, orthogonal from one probe to the next.
+
+    Probe k of a sample is its probe 0 times row k of the Sylvester-Hadamard matrix.
+    Each by itself is as random as before, so that means over any number of them are
+    unbiased; together a power of two, at most 64, of them form an orthogonal basis
+    for outputs of no more elements, and what they tell of the covariance is exact
+    (Hadamard probing: Bekas, Kokiopoulou and Saad (2007), Applied Numerical
+    Mathematics 57, 1214-1229). Of larger outputs, blocks of 64 elements take columns
+    in different orders.
+
+    Args:
+        like: `[N, ...]`; shape, type and device of the result.
+        first: Index of the first sample in the whole data set.
+        seed: Seed of the run.
+        probe: Number of the probe, below 65,536.
+    """
+    signs = sample_signs(like, first=first, seed=seed, probe=0)
+    if probe:
+        signs *= _hadamard_row(probe, like[0].numel()).to(like).view(like.shape[1:])
+    return signs
+
+
+def _hadamard_row(row: int, size: int) -> Tensor:
+    """Return a row of the Sylvester matrix at the columns of `size` elements."""
+    index = np.arange(size, dtype=np.uint64)
+    # A fixed multiplicative hash (Knuth (1998), section 6.4); block 0 stays as it is.
+    block = (index >> np.uint64(6)) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(48)
+    odd = np.bitwise_count((index ^ block) & np.uint64(row)) & np.uint8(1)
+    return torch.from_numpy(1.0 - 2.0 * odd.astype(np.float32))
+
+
 def sample_uniform(like: Tensor, *, first: int, seed: int, probe: int) -> Tensor:
     """Return numbers evenly spread over [0, 1), drawn as `sample_signs` draws signs.
 

@@ -124,17 +124,39 @@ class Refinement:
     A round runs the assignments that look best: in the first, what the search finds,
     what interactions make of it, what the greedy order, one format for all and other
     measures come to (those that do not fit into the first round open the next).
-    Each run corrects the costs. Later rounds run the best neighbours of the best
-    assignment so far, and what is best under the costs as they are believed by then or
-    as they might be (beliefs drawn from what is still unknown: Thompson (1933),
-    Biometrika 25, 285-294). Between rounds the layers that most of the error is
-    expected from are run alone. Two rounds without a gain end it.
+    Each run corrects the costs. Where prediction and measurement part, predictions are
+    anchored anew at the best assignment so far: slopes and curvature of the error there
+    tell what further changes do, and where they lead is run. Later rounds run the best
+    neighbours of the best assignment so far, and what is best under the costs as they
+    are believed by then or as they might be (beliefs drawn from what is still unknown:
+    Thompson (1933), Biometrika 25, 285-294). Between rounds the layers that most of the
+    error is expected from are run alone. Two rounds without a gain end it.
     """
 
     candidates: int = param(4, "Whole assignments run in a round.", minimum=1)
     rounds: int = param(6, "Rounds at most.", minimum=1)
     singles: int = param(1, "Layers run alone in a round.", minimum=0)
+    anchors: int = param(
+        2,
+        "Times that predictions are anchored anew at the best assignment so far, at "
+        "most.",
+        minimum=0,
+    )
+    probes: int = param(
+        8,
+        "Random output directions per sample for that. Each counts as 3 runs.",
+        minimum=1,
+        maximum=1024,
+    )
     seed: int = param(0, "Seed of the beliefs that are drawn.", minimum=0)
+
+    @property
+    def passes(self) -> int:
+        """Runs that anchoring predictions once counts as.
+
+        Two passes forward; backward passes with projections take about three each.
+        """
+        return 2 + 3 * (1 + self.probes)
 
     key = "refine"
     title = "Verify and refine"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
+from analysis.prediction import outputs_of
 from analysis.search.objective import Objective
 from analysis.search.problem import MEASURE, CostTable, Floats, Probes
 from analysis.search.setup import Setup
@@ -68,6 +69,7 @@ def with_probes(
         cluster.astype(np.int64),
         _columns_of(table, columns),
         _kept(table, columns, projections, now),
+        outputs=outputs_of(arrays),
     )
     return replace(table, probes=probes)
 

@@ -88,6 +88,7 @@ class Probes:
         kept: `[n]` sum of the columns of what is not chosen.
         factor: `[R, P]` what the columns of an option are multiplied by, where runs
             of the model have shown another error than they predict; None for ones.
+        outputs: Elements of the output of a sample, if its probes are orthogonal.
 
     Raises:
         AnalysisError: the arrays do not fit each other.
@@ -99,6 +100,7 @@ class Probes:
     column: Indices
     kept: Floats
     factor: Floats | None = None
+    outputs: float = np.inf
 
     def __post_init__(self) -> None:
         rows = len(self.v)
@@ -148,8 +150,8 @@ class Probes:
         cross = (self.kept + columns.sum(1)) ** 2 - own
         if not (own.sum() > 0 and cross.sum()):
             return 0.0
-        noise = probe_noise(cross, self.weight, self.cluster) * self.weight.sum()
-        share = max(0.0, 1.0 - (noise / cross.sum()) ** 2)
+        noise = probe_noise(cross, self.weight, self.cluster, self.outputs)
+        share = max(0.0, 1.0 - (noise * self.weight.sum() / cross.sum()) ** 2)
         return float(share * cross.sum() / own.sum())
 
 

@@ -20,10 +20,11 @@ from analysis.search.exchange import Landscape, descend, neighbours
 from analysis.search.front import ConvexFront
 from analysis.search.greedy import Greedy
 from analysis.search.interacting import Interacting
+from analysis.search.local import Local
 from analysis.search.problem import Choice, CostTable, Indices, Probes
 from analysis.search.question import ROUNDING, Question, ask
 from analysis.search.running import Runner, Steps
-from analysis.search.trial import Run, Trial
+from analysis.search.trial import Expand, Run, Trial
 from analysis.search.uniform import Uniform
 from quant_core.assignment import Assignment
 
@@ -38,11 +39,17 @@ NEAR = 64
 
 MOVES = 1000
 
+STARTS = 4
+"""Trials from which the way down is looked for near an anchor."""
+
+PARTED = 0.02
+"""Logarithm of expected by measured from which predictions are anchored anew."""
+
 PATIENCE = 2
 """Rounds without a gain after which there is no further one."""
 
 
-def refine(asked: Asked, run: Run) -> Steps:
+def refine(asked: Asked, run: Run, expand: Expand | None = None) -> Steps:
     """Yield updates and, after each whole assignment that was run, what it came to.
 
     The last `Refined` is the result; closed early, the last one stands.
@@ -50,21 +57,29 @@ def refine(asked: Asked, run: Run) -> Steps:
     Args:
         asked: What to search for.
         run: Runs the network with an assignment.
+        expand: Tells what changes away from an assignment do; without it predictions
+            are anchored at the float network and at what was measured only.
 
     Raises:
         AnalysisError: as the search, or the network cannot run.
     """
-    yield from _Refining(asked, run).steps()
+    yield from _Refining(asked, run, expand).steps()
 
 
 class _Refining:
     """Rounds of candidates, runs, and corrected costs."""
 
-    def __init__(self, asked: Asked, run: Run) -> None:
+    def __init__(self, asked: Asked, run: Run, expand: Expand | None) -> None:
         plan = asked.plan
-        planned = plan.rounds * (plan.candidates + plan.singles)
-        self.asked, self.runner = asked, Runner(asked, run, planned)
+        self.asked = asked
         self.budget = Budget.parse(asked.budget, asked.table.costs)
+        # Slopes are known of weights: the formats of inputs are chosen by belief.
+        known = asked.table.inputs is None and self._walks
+        self.expand, self.locals = expand if known else None, list[Local]()
+        planned = plan.rounds * (plan.candidates + plan.singles)
+        if self.expand is not None:
+            planned += min(plan.anchors, plan.rounds - 1) * plan.passes
+        self.runner = Runner(asked, run, planned)
         self.anchors = Anchors(asked.table)
         self.belief = self.anchors.fit()
         self.rng = np.random.default_rng(plan.seed)
@@ -73,10 +88,15 @@ class _Refining:
         plan = self.asked.plan
         yield from self._measure_rest()
         best, idle, opening = math.inf, 0, self._first()
+        yield from self._attempt(*next(opening))
         for number in range(plan.rounds):
+            if plan.rounds > 1:
+                yield from self._expand()
             # What the first round had no room for opens the next.
-            found = itertools.chain(opening, self._next() if number else ())
-            for choice, origin in itertools.islice(found, plan.candidates):
+            later = self._next() if number else ()
+            found = itertools.chain(self._here(), opening, later)
+            count = plan.candidates if number else plan.candidates - 1
+            for choice, origin in itertools.islice(found, count):
                 yield from self._attempt(choice, origin)
             reached = self._rank(self._best())
             idle = 0 if reached < best else idle + 1
@@ -95,11 +115,30 @@ class _Refining:
         if self._walks:
             if asked.method != Interacting.key and table.probes is not None:
                 yield from self._tried(table, Interacting.key)
-            yield from self._descended(replace(self.belief, share=1.0))
+            if not self.locals:
+                yield from self._descended(replace(self.belief, share=1.0))
         yield from self._tried(table, Greedy.key)
         for rival in asked.rivals:
             yield from self._fresh([rival.choice], rival.objective)
         yield from self._tried(table, Uniform.key)
+
+    def _here(self) -> Iterator[tuple[Choice, str]]:
+        """Yield where slopes and curvature lead from the best trials, best first."""
+        if not self.locals:
+            return
+        local = self.locals[-1]
+        land, groups = self._land(local.table(self.asked.table))
+        starts = sorted(self.runner.trials.values(), key=self._rank)[:STARTS]
+        found = {}
+        for start in starts:
+            option = descend(land, 1.0, groups(start.choice), MOVES)
+            choice = land.question.groups.expand(option)
+            if choice.tobytes() not in self.runner.trials:
+                found[choice.tobytes()] = choice
+        # The other half of the round is left to other ways of finding any.
+        most = max(1, self.asked.plan.candidates // 2)
+        best = sorted(found.values(), key=local.predict)[:most]
+        yield from self._fresh(best, "slopes")
 
     def _next(self) -> Iterator[tuple[Choice, str]]:
         """Yield what looks best by what is believed, and by draws of it."""
@@ -121,9 +160,9 @@ class _Refining:
 
     def _near(self) -> Iterator[tuple[Choice, str]]:
         """Yield the best neighbour of the best trial that was not run yet."""
-        land, groups = self._land(self.belief)
+        land, groups, share = self._around()
         here = groups(self._best().choice)
-        for option in neighbours(land, self.belief.part, here, NEAR):
+        for option in neighbours(land, share, here, NEAR):
             choice = land.question.groups.expand(option)
             if choice.tobytes() not in self.runner.trials:
                 yield choice, "exchange"
@@ -131,14 +170,20 @@ class _Refining:
 
     def _descended(self, belief: Belief) -> Iterator[tuple[Choice, str]]:
         """Yield where exchanges lead from the best trial under a belief."""
-        land, groups = self._land(belief)
+        land, groups = self._land(belief.table(self.asked.table))
         here = groups(self._best().choice)
         option = descend(land, belief.part, here, MOVES)
         yield from self._fresh([land.question.groups.expand(option)], "exchanges")
 
-    def _land(self, belief: Belief) -> tuple[Landscape, Callable[[Choice], Indices]]:
-        """Return the errors as believed, and what brings a choice into their form."""
-        table = belief.table(self.asked.table)
+    def _around(self) -> tuple[Landscape, Callable[[Choice], Indices], float]:
+        """Return what tells most of the best trial's neighbours."""
+        table, best = self.asked.table, self._best().choice
+        if self.locals and self.locals[-1].trust(best) == 1:
+            return *self._land(self.locals[-1].table(table)), 1.0
+        return *self._land(self.belief.table(table)), self.belief.part
+
+    def _land(self, table: CostTable) -> tuple[Landscape, Callable[[Choice], Indices]]:
+        """Return the errors of a table, and what brings a choice into their form."""
         question: Question = ask(table, self.budget)
         probes = table.probes or Probes.none(table.cost.shape)
 
@@ -170,10 +215,40 @@ class _Refining:
     # -- running ---------------------------------------------------------------------
 
     def _attempt(self, choice: Choice, origin: str) -> Steps:
-        expected = self.anchors.predict(choice, self.belief)
-        trial = yield from self.runner.attempt(choice, expected, origin)
+        trial = yield from self.runner.attempt(choice, self._expected(choice), origin)
         self._learn(choice, trial.score.value, alone=False)
         yield self.runner.came_to(self._rank, self._meets, "")
+
+    def _expected(self, choice: Choice) -> float:
+        """Return the error expected of a choice, by the nearest anchor if it is near.
+
+        The float network, corrected as runs have shown, tells the rest.
+        """
+        believed = self.anchors.predict(choice, self.belief)
+        near = min(self.locals, key=lambda x: x.distance(choice), default=None)
+        if near is None or not believed > 0:
+            return believed
+        trust = near.trust(choice)
+        return math.exp(
+            trust * math.log(near.predict(choice)) + (1 - trust) * math.log(believed)
+        )
+
+    def _expand(self) -> Steps:
+        """Anchor predictions at the best trial, unless they are as good as there."""
+        plan, best, table = self.asked.plan, self._best(), self.asked.table
+        if self.expand is None or len(self.locals) == plan.anchors:
+            return
+        value = best.score.value
+        if not (math.isfinite(value) and value > 0):
+            return
+        parted = abs(math.log(best.expected / value)) if best.expected > 0 else math.inf
+        if self.locals and parted <= PARTED:
+            return
+        schemes = [scheme for scheme in table.palette if scheme is not None]
+        arrays = yield from self.runner.expanded(
+            self.expand(best.assignment, schemes), plan.passes
+        )
+        self.locals.append(Local.of(table, best.choice, value, arrays))
 
     def _learn(self, choice: Choice, value: float, *, alone: bool) -> None:
         self.anchors = self.anchors.with_run(choice, value, alone=alone)

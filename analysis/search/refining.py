@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -257,7 +257,12 @@ def job_of(project: Project, found: Assignment) -> tuple[Setup, Refine]:
     if kept is None:
         raise AnalysisError("The search that made this assignment ran nothing.")
     setup = Setup.from_json(found.provenance)
-    names = ("candidates", "rounds", "singles", "seed")
+    # Older searches anchored predictions nowhere else.
+    plan = {"anchors": 0} | {
+        field.name: kept[field.name]
+        for field in fields(Refinement)
+        if field.name in kept
+    }
     job = refine_job(
         project,
         setup,
@@ -265,7 +270,7 @@ def job_of(project: Project, found: Assignment) -> tuple[Setup, Refine]:
         DataRequest(**kept["data"]),
         method=method,
         params=found.provenance.get("params", {}),
-        plan=Refinement(**{name: kept[name] for name in names}),
+        plan=Refinement(**plan),
         keep=None if kept["keep"] is None else Keep.parse(kept["keep"]),
         batch_size=kept["batch_size"],
         base=found,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from analysis.method import Update
 from analysis.search.asked import Asked
@@ -63,6 +65,28 @@ class Runner:
         trial = Trial(assignment, choice, expected, score, origin)
         self.trials[choice.tobytes()] = trial
         return trial
+
+    def expanded(
+        self, updates: Iterator[Update], passes: int
+    ) -> Generator[Update | Refined, None, Mapping[str, NDArray[Any]]]:
+        """Yield progress and return the arrays of an expansion.
+
+        Args:
+            updates: Of the expansion.
+            passes: Runs that it counts as.
+        """
+        arrays: Mapping[str, NDArray[Any]] = {}
+        for update in updates:
+            part = update.done / update.total if update.total else 0.0
+            yield Update(
+                self.evaluations + passes * min(part, 1.0),
+                max(self.planned, self.evaluations + passes),
+                update.note or "what changes would do",
+                warnings=update.warnings if not self.evaluations else (),
+            )
+            arrays = update.arrays or arrays
+        self.evaluations += passes
+        return arrays
 
     def came_to(
         self, rank: Callable[[Trial], float], meets: Callable[[Trial], bool], goal: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,13 @@ from analysis.search.problem import Choice
 
 if TYPE_CHECKING:
     from quant_core.assignment import Assignment
+    from quant_core.scheme import Scheme
 
 Run = Callable[["Assignment"], Iterator[Update]]
 """Runs the network with an assignment; see `MeasuredError.whole`."""
+
+Expand = Callable[["Assignment", "Sequence[Scheme]"], Iterator[Update]]
+"""Tells what changes away from an assignment do; see `measures.expansion`."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,42 @@ def test_value_is_the_mean_square_of_summed_columns() -> None:
     assert prediction.missing == 0
 
 
+def _noise(count: int, outputs: float) -> tuple[float, float]:
+    """Return the noise of orthogonal and of independent probes of 3 samples."""
+    rng = np.random.default_rng(count)
+    numerator, weight = rng.normal(size=3 * count), np.ones(3 * count)
+    sample = np.repeat(np.arange(3), count)
+    return (
+        probe_noise(numerator, weight, sample, outputs),
+        probe_noise(numerator, weight, sample),
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "outputs", "left"),
+    [(16, 10, 0.0), (32, 10, 0.0), (8, 10, 0.5), (24, 16, 1 / 3), (64, 64, 0.0)],
+)
+def test_probes_drawn_from_a_basis_leave_less_noise(
+    count: int, outputs: float, left: float
+) -> None:
+    orthogonal, independent = _noise(count, outputs)
+    assert orthogonal == pytest.approx(independent * np.sqrt(left), abs=1e-15)
+
+
+def test_probes_of_large_outputs_are_as_noisy_as_independent_ones() -> None:
+    orthogonal, independent = _noise(64, 65)
+    assert orthogonal == independent
+
+
+def test_all_of_the_interaction_counts_once_a_basis_was_drawn() -> None:
+    rows = {**_rows(), "sample": np.repeat(np.arange(10), 4)}
+    plan = _assignment(INT4, INT4, INT8)
+    whole = _predictor(**rows, outputs=4).predict(plan)
+    assert whole.interaction_stderr == 0
+    assert whole.shrinkage == 1
+    assert _predictor(**rows).predict(plan).shrinkage < 1
+
+
 def test_float_is_exactly_zero_also_after_many_edits() -> None:
     predictor = _predictor()
     rng = np.random.default_rng(3)

@@ -71,6 +71,22 @@ def test_a_linear_network_is_predicted_exactly_over_a_basis() -> None:
         assert predicted[key].value == pytest.approx(row.value, rel=1e-4)
 
 
+def test_probes_as_many_as_outputs_are_exact() -> None:
+    """Three classes in a basis of four: the curvature of the KL, without noise."""
+    torch.manual_seed(2)
+    module = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3))
+    ctx = _context(module, torch.randn(9, 6), Kl(), INT3)
+    few, many = (_rows(list(PredictedError(probes=n).run(ctx))) for n in (4, 512))
+    for key, row in many.items():
+        assert few[key].value == pytest.approx(row.value, rel=1e-5)
+    *_, last = PredictedError(probes=4).run(ctx)
+    predictor = Predictor.from_arrays(last.arrays)
+    assert predictor is not None
+    layers = ctx.model.info.layers
+    plan = Assignment.float(layers, "tiny").with_weight(range(2), INT3)
+    assert predictor.predict(plan).shrinkage == 1
+
+
 def test_the_joint_error_of_a_chain_includes_the_cross_term() -> None:
     torch.manual_seed(1)
     module = nn.Sequential(nn.Linear(6, 6, bias=False), nn.Linear(6, 4, bias=False))
