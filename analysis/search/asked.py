@@ -144,7 +144,8 @@ class Refinement:
     )
     probes: int = param(
         8,
-        "Random output directions per sample for that. Each counts as 3 runs.",
+        "Random output directions per sample for that. Each takes about as long as "
+        "3 runs.",
         minimum=1,
         maximum=1024,
     )
@@ -152,7 +153,7 @@ class Refinement:
 
     @property
     def passes(self) -> int:
-        """Runs that anchoring predictions once counts as.
+        """Runs that take about as long as anchoring predictions once.
 
         Two passes forward; backward passes with projections take about three each.
         """

@@ -155,6 +155,7 @@ def proposed(project: Project, setup: Setup, job: Refine, found: Refined) -> Ass
             "data_digest": found.data,
             "batch_size": job.batch_size,
             "evaluations": found.evaluations,
+            "passes": found.passes,
             "origin": best.origin,
         },
     )

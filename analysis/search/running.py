@@ -29,13 +29,18 @@ class Runner:
     Attributes:
         trials: What was run, by choice.
         evaluations: How often the network was run over the data.
+        passes: What expansions took, in such runs.
     """
 
     def __init__(self, asked: Asked, run: Run, planned: int) -> None:
         self.asked, self.planned = asked, planned
         self.trials: dict[bytes, Trial] = {}
-        self.evaluations = 0
+        self.evaluations, self.passes = 0, 0
         self._run = run
+
+    @property
+    def _done(self) -> int:
+        return self.evaluations + self.passes
 
     def score(
         self, assignment: Assignment, note: str
@@ -45,8 +50,8 @@ class Runner:
         for update in self._run(assignment):
             part = update.done / update.total if update.total else 0.0
             yield Update(
-                self.evaluations + min(part, 1.0),
-                max(self.planned, self.evaluations + 1),
+                self._done + min(part, 1.0),
+                max(self.planned, self._done + 1),
                 f"{note}: {update.note}" if update.note else note,
                 warnings=update.warnings if not self.evaluations else (),
                 samples=update.samples,
@@ -73,19 +78,19 @@ class Runner:
 
         Args:
             updates: Of the expansion.
-            passes: Runs that it counts as.
+            passes: Runs that take as long.
         """
         arrays: Mapping[str, NDArray[Any]] = {}
         for update in updates:
             part = update.done / update.total if update.total else 0.0
             yield Update(
-                self.evaluations + passes * min(part, 1.0),
-                max(self.planned, self.evaluations + passes),
+                self._done + passes * min(part, 1.0),
+                max(self.planned, self._done + passes),
                 update.note or "what changes would do",
                 warnings=update.warnings if not self.evaluations else (),
             )
             arrays = update.arrays or arrays
-        self.evaluations += passes
+        self.passes += passes
         return arrays
 
     def came_to(
@@ -94,4 +99,11 @@ class Runner:
         """Return what it has come to, the trial of least rank proposed."""
         trials = tuple(self.trials.values())
         at = min(range(len(trials)), key=lambda i: rank(trials[i]))
-        return Refined(trials, at, self.evaluations, meets(trials[at]), goal)
+        return Refined(
+            trials,
+            at,
+            self.evaluations,
+            meets(trials[at]),
+            goal,
+            passes=self.passes,
+        )

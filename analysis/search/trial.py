@@ -68,6 +68,8 @@ class Refined:
         met: Whether the proposed one keeps every limit on what was measured.
         goal: What was measured against a limit, for people; "" without one.
         data: Digest of the data it was run on, "" when not told.
+        passes: Runs that would have taken as long as anchoring predictions anew did;
+            they come on top of `evaluations`.
     """
 
     trials: tuple[Trial, ...]
@@ -76,6 +78,7 @@ class Refined:
     met: bool = True
     goal: str = ""
     data: str = ""
+    passes: int = 0
 
     @property
     def best(self) -> Trial:
@@ -85,7 +88,10 @@ class Refined:
     def describe(self) -> str:
         """Return one sentence for people."""
         best, first = self.best, self.trials[0]
-        said = f"{self.evaluations} evaluations: measured {best.score.value:.4g}"
+        said = f"{self.evaluations} evaluations"
+        if self.passes:
+            said += f" and slopes in the time of {self.passes}"
+        said += f": measured {best.score.value:.4g}"
         if math.isfinite(best.score.stderr):
             said += f" ± {best.score.stderr:.2g}"
         said += f", expected {best.expected:.4g}"
@@ -100,6 +106,7 @@ class Refined:
         best = self.best
         return {
             "evaluations": self.evaluations,
+            "passes": self.passes,
             "met": self.met,
             "goal": self.goal,
             "measured": {

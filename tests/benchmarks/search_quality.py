@@ -68,6 +68,7 @@ class Cell:
         alone: Predicted over measured error of the search without runs.
         expected: Expected over measured error of ours, as told before it was run.
         runs: How often ours ran the network.
+        passes: What its slopes took, in such runs.
     """
 
     model: str
@@ -77,6 +78,7 @@ class Cell:
     alone: float = math.nan
     expected: float = math.nan
     runs: int = 0
+    passes: int = 0
 
     def wins(self, errors: dict[str, float]) -> bool:
         """Return whether no other has a lower measured error, but for rounding."""
@@ -163,7 +165,7 @@ def cells_of(
                 for step in run_job(project, Setup(), job, model, seen)
                 if isinstance(step, Refined)
             ][-1]
-            cell.runs = found.evaluations
+            cell.runs, cell.passes = found.evaluations, found.passes
             cell.expected = found.best.expected / found.best.score.value
             made["search alone"], made[OURS] = alone, found.best.assignment
             cell.seen = {key: measured(first, plan) for key, plan in made.items()}
@@ -192,7 +194,11 @@ def markdown(cells: list[Cell]) -> str:
                 text = f"{errors[method]:.4g}"
                 row.append(f"**{text}**" if errors[method] <= least else text)
             if which == "seen":
-                row += [str(cell.runs), f"{cell.alone:.3f}", f"{cell.expected:.3f}"]
+                row += [
+                    f"{cell.runs} + {cell.passes}",
+                    f"{cell.alone:.3f}",
+                    f"{cell.expected:.3f}",
+                ]
             lines.append("| " + " | ".join(row) + " |")
         wins = sum(cell.wins(getattr(cell, which)) for cell in cells) / len(cells)
         lines += ["", verdict(f"ours is lowest {title}", wins, SHARE), ""]

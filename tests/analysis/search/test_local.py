@@ -177,8 +177,10 @@ def test_every_run_and_every_expansion_counts() -> None:
     assert 1 <= len(network.expanded) <= 2
     passes = 2 + 3 * (1 + 3)
     assert plan.passes == passes
-    expected = len(network.ran) + passes * len(network.expanded)
-    assert last.evaluations == expected
+    assert last.evaluations == len(network.ran)
+    assert last.passes == passes * len(network.expanded)
+    assert f"slopes in the time of {last.passes}" in last.describe()
+    assert last.to_json()["passes"] == last.passes
 
 
 def test_no_assignment_is_expanded_twice() -> None:
