@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from analysis.measures.candidates import Candidates
-from analysis.measures.hessian_norms import Factors, NormListener
+from analysis.measures.hessian_norms import Factors, NormListener, as_factors
 from analysis.measures.input_quantizers import InputQuantizer
 from analysis.measures.probing import (
     ONE_ROW,
@@ -179,7 +179,7 @@ class FisherListener(NormListener):
             counted = torch.where(self._fresh[:, None] > 0, found, 0.0).sum(0)
             self._sums.add(self._sums.channels, name, counted.double())
         if name in self._diagonal_column and wanted.scored is not None:
-            deltas = wanted.scored.deltas(use.layer, use.parameter)
+            deltas = as_factors(wanted.scored.deltas(use.layer, use.parameter))
             first = self._diagonal_column[name]
             self.v[:, first : first + len(deltas)] += diagonal_forms(factors, deltas)
         if wanted.kfac:
@@ -239,7 +239,7 @@ def diagonal_forms(f: Factors, deltas: Tensor) -> Tensor:
 
     Args:
         f: The gradient of one use of the whole weight.
-        deltas: `[F, *shape]`.
+        deltas: `[F, *shape]`, as `as_factors` returns them.
     """
     squares = deltas.square().flatten(1)
     if not f.is_dense:
@@ -269,7 +269,8 @@ def kfac_scores(rows: Tensor, columns: Tensor, deltas: Tensor) -> Tensor:
     Args:
         rows: `[groups, a, a]`, or a diagonal `[a]`.
         columns: `[groups, b, b]`.
-        deltas: `[F, *shape]` with `groups * a * b` numbers each.
+        deltas: `[F, *shape]` with `groups * a * b` numbers each, as `as_factors` returns
+            them.
     """
     if rows.dim() == 1:
         seen = deltas[:, : len(rows)]

@@ -18,7 +18,7 @@ from analysis.measures.fisher_listener import (
     Wanted,
     kfac_scores,
 )
-from analysis.measures.hessian_norms import NormListener
+from analysis.measures.hessian_norms import NormListener, as_factors
 from analysis.measures.hessian_traces import GaussNewtonTraces, TraceJob
 from analysis.measures.input_quantizers import InputQuantizer, InputQuantizers
 from analysis.method import Row, Update
@@ -110,9 +110,8 @@ class FisherTraces(GaussNewtonTraces):
         weights: NDArray[np.float64],
     ) -> None:
         assert isinstance(listener, FisherListener)
-        done = [
-            self.sums.probes_of(first) > probe for first, _ in self._clusters(batch)
-        ]
+        starts = [first for first, _ in self._clusters(batch)]
+        done = self.sums.probes_of(starts) > probe
         listener.begin_probe(np.where(done, np.nan, weights))
 
     # -- results -----------------------------------------------------------------------
@@ -181,7 +180,7 @@ class FisherTraces(GaussNewtonTraces):
                 continue
             deltas = candidates.deltas(layer, job.parameters[layer.parameter])
             scale = 0.5 / (sums.weight * sums.positions[layer.name])
-            found = kfac_scores(rows, columns, deltas).double() * scale
+            found = kfac_scores(rows, columns, as_factors(deltas)).double() * scale
             for scheme, v in zip(schemes, found.tolist(), strict=True):
                 yield Row(layer.name, scheme.key, v, quantity="kfac")
 

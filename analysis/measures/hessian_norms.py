@@ -27,7 +27,7 @@ from analysis.measures.probing import (
     rooted,
     split_samples,
 )
-from quant_core.projections import conv_gradients, conv_patches, is_depthwise
+from quant_core.projections import conv_gradients, conv_rows, is_depthwise
 from quant_core.sites import Layer
 from quant_core.tap import WeightUse
 
@@ -168,20 +168,26 @@ def _conv_factors(
             groups=groups,
         )
         a = torch.eye(shape[-1], device=x.device).expand(*shape, -1)
-        b = formed.reshape(*shape, -1).transpose(-1, -2)
+        b = formed.reshape(*shape, -1)
     else:
         size = gradient.shape[2:]
-        patches = conv_patches(x.float(), kernel, stride, padding, dilation, size)
-        a = gradient.float().reshape(*shape, -1)
-        b = patches.reshape(len(x), groups, -1, patches.shape[-1])
+        a = gradient.float().reshape(*shape, -1).transpose(-1, -2)
+        b = conv_rows(x.float(), kernel, stride, padding, dilation, groups, size)
     return Factors(_positions(a, axis, samples), _positions(b, axis, samples))
 
 
 def _positions(x: Tensor, axis: SampleAxis, samples: int) -> Tensor:
-    """Return `[N, groups, T, width]` from `[frames, groups, width, positions]`."""
+    """Return `[N, groups, T, width]` from `[frames, groups, positions, width]`."""
     # Frames folded into the batch axis are positions of their sample.
-    split = split_samples(x.transpose(-1, -2), axis, samples, 3)
-    return split.transpose(1, 2).flatten(2, 3)
+    return split_samples(x, axis, samples, 3).transpose(1, 2).flatten(2, 3)
+
+
+def as_factors(deltas: Tensor) -> Tensor:
+    """Return weight changes `[F, *shape]` in the order that `Factors` have.
+
+    Of a convolution the channels come last: `[F, out, *kernel, C / groups]`.
+    """
+    return deltas.movedim(2, -1) if deltas.dim() > 3 else deltas
 
 
 def view_of_use(use: WeightUse) -> View:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,42 +24,64 @@ class TraceSums:
 
     def __init__(self, layers: int) -> None:
         self._layers = layers
-        self._value: dict[int, NDArray[np.float64]] = {}
-        self._square: dict[int, NDArray[np.float64]] = {}
-        self._weight: dict[int, float] = {}
-        self._probes: dict[int, int] = {}
-        self._samples: dict[int, int] = {}
+        self._place: dict[int, int] = {}
+        self._value = np.zeros((0, layers))
+        self._square = np.zeros((0, layers))
+        self._weight = np.zeros(0)
+        self._probes = np.zeros(0, np.int64)
+        self._samples = np.zeros(0, np.int64)
 
     def update(
         self,
-        cluster: int,
+        clusters: Sequence[int],
         value: NDArray[np.float64],
-        weight: float,
-        samples: int,
+        weight: NDArray[np.float64],
+        samples: Sequence[int],
     ) -> None:
-        """Add one probe of a cluster.
+        """Add one probe of some clusters, each of which is named once.
 
         Args:
-            cluster: Index of its first sample in the whole data set.
-            value: `[layers]` quadratic forms, summed over its samples.
-            weight: Weight of the loss, summed over its samples.
-            samples: Number of its samples.
+            clusters: Index of the first sample of each in the whole data set.
+            value: `[clusters, layers]` quadratic forms, summed over the samples.
+            weight: `[clusters]` weights of the loss, summed over the samples.
+            samples: Numbers of samples.
         """
-        self._value[cluster] = self._value.get(cluster, 0.0) + value
-        self._square[cluster] = self._square.get(cluster, 0.0) + value**2
-        self._weight[cluster] = self._weight.get(cluster, 0.0) + weight
-        self._probes[cluster] = self._probes.get(cluster, 0) + 1
-        self._samples[cluster] = samples
+        places = self._places(clusters)
+        self._value[places] += value
+        self._square[places] += value**2
+        self._weight[places] += weight
+        self._probes[places] += 1
+        self._samples[places] = samples
+
+    def _places(self, clusters: Sequence[int]) -> NDArray[np.int64]:
+        """Return the rows of some clusters, new ones for those not seen before."""
+        known = len(self._place)
+        found = [self._place.setdefault(c, len(self._place)) for c in clusters]
+        new = len(self._place) - known
+        if new:
+            table = np.zeros((new, self._layers))
+            self._value = np.concatenate([self._value, table])
+            self._square = np.concatenate([self._square, table])
+            self._weight = np.concatenate([self._weight, np.zeros(new)])
+            self._probes = np.concatenate([self._probes, np.zeros(new, np.int64)])
+            self._samples = np.concatenate([self._samples, np.zeros(new, np.int64)])
+        return np.array(found, dtype=np.int64)
+
+    def _take_over(self, other: TraceSums, clusters: Sequence[int]) -> None:
+        """Put the sums of another in place of one's own."""
+        theirs = [other._place[c] for c in clusters]
+        places = self._places(clusters)
+        self._value[places] = other._value[theirs]
+        self._square[places] = other._square[theirs]
+        self._weight[places] = other._weight[theirs]
+        self._probes[places] = other._probes[theirs]
+        self._samples[places] = other._samples[theirs]
 
     def merge(self, other: TraceSums) -> None:
         """Take in a shard; of a cluster in both, the one with more probes stays."""
-        for cluster, probes in other._probes.items():
-            if probes > self._probes.get(cluster, 0):
-                self._value[cluster] = other._value[cluster]
-                self._square[cluster] = other._square[cluster]
-                self._weight[cluster] = other._weight[cluster]
-                self._probes[cluster] = probes
-                self._samples[cluster] = other._samples[cluster]
+        clusters = list(other._place)
+        more = other.probes_of(clusters) > self.probes_of(clusters)
+        self._take_over(other, [c for c, m in zip(clusters, more, strict=True) if m])
 
     def only(self, wanted: Iterable[tuple[int, int]]) -> TraceSums:
         """Return the clusters that start and end as in `wanted`.
@@ -68,66 +90,56 @@ class TraceSums:
             wanted: First sample and number of samples of each.
         """
         kept = TraceSums(self._layers)
-        for cluster, samples in wanted:
-            if self._samples.get(cluster) == samples:
-                kept._value[cluster] = self._value[cluster]
-                kept._square[cluster] = self._square[cluster]
-                kept._weight[cluster] = self._weight[cluster]
-                kept._probes[cluster] = self._probes[cluster]
-                kept._samples[cluster] = samples
+        same = [
+            cluster
+            for cluster, samples in wanted
+            if cluster in self._place
+            and self._samples[self._place[cluster]] == samples
+        ]
+        kept._take_over(self, same)
         return kept
 
     @property
     def clusters(self) -> int:
         """Number of clusters."""
-        return len(self._probes)
+        return len(self._place)
 
     @property
     def samples(self) -> int:
         """Number of samples."""
-        return sum(self._samples.values())
+        return int(self._samples.sum())
 
-    def probes_of(self, cluster: int) -> int:
-        """Return how many probes a cluster has had."""
-        return self._probes.get(cluster, 0)
+    def probes_of(self, clusters: Sequence[int]) -> NDArray[np.int64]:
+        """Return how many probes some clusters have had."""
+        places = np.array([self._place.get(c, -1) for c in clusters], dtype=np.int64)
+        return np.append(self._probes, 0)[places]
 
     def result(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the trace of every layer and its standard error, `[layers]` each."""
-        if not self._value:
+        if not self._place:
             return np.full(self._layers, np.nan), np.full(self._layers, np.nan)
-        value = np.stack(list(self._value.values()))
-        weight = np.array(list(self._weight.values()))
-        return clustered_ratio(value, weight, np.arange(len(weight)))
+        clusters = np.arange(len(self._place))
+        return clustered_ratio(self._value, self._weight, clusters)
 
     def noise(self) -> NDArray[np.float64]:
         """Return the part of the standard errors that more probes lower, `[layers]`.
 
         The spread of the probes of one cluster; NaN when a cluster has a single one.
         """
-        probes = np.array(list(self._probes.values()), dtype=np.float64)
-        if not self._value or probes.min() < 2:
+        if not self._place or self._probes.min() < 2:
             return np.full(self._layers, np.nan)
-        value, square = (
-            np.stack(list(sums.values())) for sums in (self._value, self._square)
-        )
-        each = probes[:, None]
-        variance = (each * square - value**2).clip(min=0) / (each - 1)
-        whole = sum(self._weight.values())
-        return np.asarray(np.sqrt(variance.sum(0)) / whole)
+        each = self._probes[:, None].astype(np.float64)
+        variance = (each * self._square - self._value**2).clip(min=0) / (each - 1)
+        return np.asarray(np.sqrt(variance.sum(0)) / self._weight.sum())
 
     def arrays(self, prefix: str) -> dict[str, np.ndarray]:
         """Return what `from_arrays` reads."""
-        clusters = list(self._probes)
-        rows = [[c, self._probes[c], self._samples[c]] for c in clusters]
-        sums, squares = (
-            np.array([table[c] for c in clusters]).reshape(-1, self._layers)
-            for table in (self._value, self._square)
-        )
+        clusters = np.array(list(self._place), dtype=np.int64)
         return {
-            f"{prefix}/sums": sums,
-            f"{prefix}/squares": squares,
-            f"{prefix}/weight": np.array([self._weight[c] for c in clusters]),
-            f"{prefix}/clusters": np.array(rows, dtype=np.int64).reshape(-1, 3),
+            f"{prefix}/sums": self._value.copy(),
+            f"{prefix}/squares": self._square.copy(),
+            f"{prefix}/weight": self._weight.copy(),
+            f"{prefix}/clusters": np.stack([clusters, self._probes, self._samples], 1),
         }
 
     @classmethod
@@ -140,10 +152,9 @@ class TraceSums:
         if sums is None or squares is None or sums.shape != (len(sums), layers):
             return self
         table = np.asarray(arrays[f"{prefix}/clusters"], dtype=np.int64)
-        weight = np.asarray(arrays[f"{prefix}/weight"], dtype=np.float64)
-        for i, (cluster, probes, samples) in enumerate(table.tolist()):
-            self._value[cluster] = np.array(sums[i], dtype=np.float64)
-            self._square[cluster] = np.array(squares[i], dtype=np.float64)
-            self._weight[cluster] = float(weight[i])
-            self._probes[cluster], self._samples[cluster] = probes, samples
+        self._places(table[:, 0].tolist())
+        self._value = np.array(sums, dtype=np.float64)
+        self._square = np.array(squares, dtype=np.float64)
+        self._weight = np.array(arrays[f"{prefix}/weight"], dtype=np.float64)
+        self._probes, self._samples = table[:, 1].copy(), table[:, 2].copy()
         return self

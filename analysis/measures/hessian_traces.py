@@ -22,6 +22,7 @@ from analysis.measures.candidates import broken_parameters, broken_warnings
 from analysis.measures.context import MeasureContext
 from analysis.measures.evaluating import copied_saved_tensors, evaluating
 from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
+from analysis.measures.frozen_norms import FrozenNorms
 from analysis.measures.hessian_loss import Loss
 from analysis.measures.hessian_norms import NormListener, UseListener
 from analysis.measures.hessian_products import Curvature, differentiable
@@ -192,7 +193,7 @@ class _Traces:
         done, shown = 0.0, 0.0
         for number, batch in enumerate(batches):
             clusters = self._clusters(batch)
-            if all(self.sums.probes_of(first) >= probes for first, _ in clusters):
+            if (self.sums.probes_of([first for first, _ in clusters]) >= probes).all():
                 done += batch.size * probes
                 continue
             forms = self._quadratic_forms(batch, probes)
@@ -242,12 +243,16 @@ class _Traces:
                 ]
         value[:, sorted(self._broken)] = 0.0
         good = np.isfinite(value).all(1) & np.isfinite(weight)
-        for i, (first, size) in enumerate(clusters):
-            if not good[i]:
-                self._left_out |= set(range(first, first + size))
-                self._left_at = self._left_at or first_broken_site(self.job.tap, batch)
-            elif self.sums.probes_of(first) == probe:
-                self.sums.update(first, value[i], float(weight[i]), size)
+        for number in np.flatnonzero(~good).tolist():
+            first, size = clusters[number]
+            self._left_out |= set(range(first, first + size))
+            self._left_at = self._left_at or first_broken_site(self.job.tap, batch)
+        starts, sizes = zip(*clusters, strict=True)
+        due = good & (self.sums.probes_of(starts) == probe)
+        new = np.flatnonzero(due).tolist()
+        self.sums.update(
+            [starts[i] for i in new], value[due], weight[due], [sizes[i] for i in new]
+        )
 
     def _resume(self, batches: Sequence[Batch]) -> None:
         """Take over the clusters of an interrupted run."""
@@ -425,6 +430,7 @@ class GaussNewtonTraces(_Traces):
             stack.enter_context(torch.enable_grad())
             if self._copies:
                 stack.enter_context(copied_saved_tensors(module))
+            stack.enter_context(FrozenNorms())
             with self.job.tap.session(listener):
                 raw = call(module, batch)
             return self.job.loss.task.output(raw, batch)

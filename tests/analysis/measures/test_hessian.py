@@ -200,7 +200,8 @@ def test_the_noise_of_probes_is_told_apart_from_the_choice_of_samples() -> None:
         sums = TraceSums(2)
         for cluster, mean in enumerate(means):
             for _probe in range(3):
-                sums.update(cluster, mean + dice.normal(0, [0.5, 2.0]), 1.0, 1)
+                value = mean + dice.normal(0, [0.5, 2.0])
+                sums.update([cluster], value[None], np.ones(1), [1])
         found.append(sums.result()[0])
         told.append(sums.noise())
     np.testing.assert_allclose(np.mean(told, 0), np.std(found, 0), rtol=0.15)
@@ -209,7 +210,7 @@ def test_the_noise_of_probes_is_told_apart_from_the_choice_of_samples() -> None:
     known.merge(TraceSums(2))
     np.testing.assert_array_equal(known.noise(), sums.noise())
     single = TraceSums(2)
-    single.update(0, means[0], 1.0, 1)
+    single.update([0], means[:1], np.ones(1), [1])
     assert np.isnan(single.noise()).all()
 
 
