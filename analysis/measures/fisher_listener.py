@@ -109,6 +109,7 @@ class FisherListener(NormListener):
         super().__init__(wanted.layers, axes, through_autograd, device)
         self._wanted, self._sums, self._site_axes = wanted, sums, site_axes
         self.by_position = wanted.kfac
+        self.norms_alone = not (wanted.kfac or wanted.channels or wanted.scored)
         first = len(wanted.layers)
         self._site_column = {name: first + i for i, name in enumerate(wanted.sites)}
         first += len(wanted.sites)
@@ -269,8 +270,8 @@ def kfac_scores(rows: Tensor, columns: Tensor, deltas: Tensor) -> Tensor:
     Args:
         rows: `[groups, a, a]`, or a diagonal `[a]`.
         columns: `[groups, b, b]`.
-        deltas: `[F, *shape]` with `groups * a * b` numbers each, as `as_factors` returns
-            them.
+        deltas: `[F, *shape]` with `groups * a * b` numbers each, as
+            `as_factors` returns them.
     """
     if rows.dim() == 1:
         seen = deltas[:, : len(rows)]

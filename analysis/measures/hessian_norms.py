@@ -8,6 +8,7 @@ the gradient formed for a few samples at a time; it is never kept for a batch.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -190,6 +191,25 @@ def as_factors(deltas: Tensor) -> Tensor:
     return deltas.movedim(2, -1) if deltas.dim() > 3 else deltas
 
 
+def _parts(
+    use: WeightUse, x: Tensor, gradient: Tensor, axis: SampleAxis, samples: int
+) -> list[slice]:
+    """Return ranges of samples whose patches fit the cache; one where none are formed.
+
+    Patches hold every input as often as the kernel covers it.
+    """
+    if formula_of(use) != "conv" or samples == 1 or len(x) != samples or axis.axis != 0:
+        return [slice(None)]
+    kernel = math.prod(use.weight.shape[2:])
+    if kernel == 1 or is_depthwise(x, conv_args(use)[3]):
+        return [slice(None)]
+    below = x if use.op.name.startswith("conv_transpose") else gradient
+    channels = x.shape[1] + gradient.shape[1] - below.shape[1]
+    numbers = kernel * channels * math.prod(below.shape[2:])
+    step = max(1, _CHUNK_BYTES // (4 * numbers))
+    return [slice(i, i + step) for i in range(0, samples, step)]
+
+
 def view_of_use(use: WeightUse) -> View:
     """Return which part of the parameter a use sees, and which way round."""
     w = use.weight
@@ -249,9 +269,12 @@ class NormListener(ProbeListener):
 
     Attributes:
         by_position: See `factors_of`.
+        norms_alone: Nothing but norms is wanted of the gradient of a convolution:
+            it is taken in a few samples at a time.
     """
 
     by_position = False
+    norms_alone = True
 
     def __init__(
         self,
@@ -300,12 +323,20 @@ class NormListener(ProbeListener):
     def _project(
         self, use: WeightUse, x: Tensor, gradient: Tensor, axis: SampleAxis
     ) -> None:
-        self._take_in(
-            use,
-            factors_of(
-                use, x, gradient, axis, self._samples, by_position=self.by_position
-            ),
+        parts = [slice(None)]
+        if self.norms_alone and self._count[use.layer.name] == 1:
+            parts = _parts(use, x, gradient, axis, self._samples)
+        if len(parts) > 1:
+            norms = [
+                _square(factors_of(use, x[i], gradient[i], axis, len(x[i])))
+                for i in parts
+            ]
+            self._add(use.layer, torch.cat(norms).unsqueeze(1))
+            return
+        found = factors_of(
+            use, x, gradient, axis, self._samples, by_position=self.by_position
         )
+        self._take_in(use, found)
 
     def _take_in(self, use: WeightUse, factors: Factors) -> None:
         """Add what the gradient of one use tells."""

@@ -93,8 +93,7 @@ class TraceSums:
         same = [
             cluster
             for cluster, samples in wanted
-            if cluster in self._place
-            and self._samples[self._place[cluster]] == samples
+            if cluster in self._place and self._samples[self._place[cluster]] == samples
         ]
         kept._take_over(self, same)
         return kept

@@ -45,7 +45,7 @@ from quant_core.relevance import (
 from quant_core.relevance.gradients import GradientPass
 from quant_core.tap import Call, Listener, Tap
 
-_MAX_BATCH = 256
+_MAX_BATCH = 512
 _KEEP_SECONDS = 1.0  # between two partial results
 _GRAPH_BYTES = 1 << 30
 _NAMED = 5

@@ -165,7 +165,7 @@ class BatchScores:
         n = self._samples
         r = split_samples(relevance, self._axis(call), n, 0)
         sums = torch.zeros(_SUMS, n, dtype=torch.float64, device=r.device)
-        sums[1] = torch.linalg.vector_norm(r, 1, dim=1)
+        sums[1] = r.abs().sum(1)
         sums[2] = r.sum(1)
         sums[0] = (sums[1] + sums[2]) / 2  # |R| + R = 2 max(0, R)
         sums[3] = sums[2] - self._received(passage, sums[2])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from quant_core.relevance.graph import StepKind, is_scale, is_total_of, no_rule, step
-from quant_core.relevance.weight_rules import stabilized
+from quant_core.relevance.weight_rules import ratio
 from quant_core.tap import Call
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def proportional(
             sources = [x.detach().requires_grad_() for x in values]
             with torch.enable_grad():
                 graph = run(sources)
-        gradient = relevance / stabilized(parts * result, tiny)
+        gradient = ratio(relevance, parts * result, tiny)
         pulled = torch.autograd.grad(graph, sources, gradient)
         shares = [x * g for x, g in zip(values, pulled, strict=True)]
         if observed:
@@ -337,6 +337,6 @@ def _normalised(
 
     def propagate(relevance: Tensor) -> tuple[Tensor]:
         x, y = kept.values
-        return (x * linear(x, relevance / stabilized(y, tiny)),)
+        return (x * linear(x, ratio(relevance, y, tiny)),)
 
     return step(result, carriers, propagate)

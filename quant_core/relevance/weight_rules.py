@@ -27,6 +27,12 @@ def stabilized(z: Tensor, epsilon: float) -> Tensor:
     return torch.copysign(torch.tensor(epsilon, dtype=z.dtype), z).add_(z)
 
 
+def ratio(relevance: Tensor, z: Tensor, epsilon: float) -> Tensor:
+    """Return `relevance / stab(z)` in one piece of new memory."""
+    stable = stabilized(z, epsilon)
+    return torch.div(relevance, stable, out=stable)
+
+
 @dataclass(frozen=True, slots=True)
 class WeightOp:
     """One use of a weight, as the rules see it.
@@ -94,7 +100,7 @@ class Epsilon:
 
     def share(self, op: WeightOp, relevance: Tensor) -> Tensor:
         """See `Rule.share`."""
-        return op.x * op.pull(relevance / stabilized(op.result, self.epsilon))
+        return op.x * op.pull(ratio(relevance, op.result, self.epsilon))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +174,7 @@ class Gamma:
         ):
             one, pull_one = op.term(high, first, bias)
             two, pull_two = op.term(low, second)
-            s = at * relevance / stabilized(one + two, self.epsilon)
+            s = ratio(at * relevance, one + two, self.epsilon)
             shares += high * pull_one(s) + low * pull_two(s)
         return shares
 
@@ -185,7 +191,7 @@ class WSquare:
     def share(self, op: WeightOp, relevance: Tensor) -> Tensor:
         """See `Rule.share`."""
         total, pull = op.term(torch.ones_like(op.x), op.weight.square())
-        return pull(relevance / stabilized(total, self.epsilon))
+        return pull(ratio(relevance, total, self.epsilon))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +203,7 @@ class Flat:
     def share(self, op: WeightOp, relevance: Tensor) -> Tensor:
         """See `Rule.share`."""
         total, pull = op.term(torch.ones_like(op.x), torch.ones_like(op.weight))
-        return pull(relevance / stabilized(total, self.epsilon))
+        return pull(ratio(relevance, total, self.epsilon))
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +232,7 @@ class ZBox:
         z, pull = op.term(op.x, op.weight)
         z_low, pull_low = op.term(low, op.weight.clamp(min=0))
         z_high, pull_high = op.term(high, op.weight.clamp(max=0))
-        s = relevance / stabilized(z - z_low - z_high, self.epsilon)
+        s = ratio(relevance, z - z_low - z_high, self.epsilon)
         return op.x * pull(s) - low * pull_low(s) - high * pull_high(s)
 
 
@@ -241,7 +247,7 @@ def _same_sign(
     high, low = op.x.clamp(min=0), op.x.clamp(max=0)
     total, pull_high = op.term(high, weight.clamp(min=0), bias)
     if not low.any():
-        return high * pull_high(relevance / stabilized(total, epsilon))
+        return high * pull_high(ratio(relevance, total, epsilon))
     more, pull_low = op.term(low, weight.clamp(max=0))
-    s = relevance / stabilized(total + more, epsilon)
+    s = ratio(relevance, total + more, epsilon)
     return high * pull_high(s) + low * pull_low(s)
