@@ -53,15 +53,13 @@ class FrozenNorms(TorchFunctionMode):
             return func(*args, **named)
         given = {**dict(zip(_NAMES, args, strict=False)), **named}
         x, variance, gain = (given.get(k) for k in ("input", "running_var", "weight"))
-        if (
-            given.get("training", False)
-            or variance is None
-            or not x.requires_grad
-            or any(
-                isinstance(given.get(k), Tensor) and given[k].requires_grad
-                for k in _NAMES[1:5]
-            )
-        ):
+        fixed = not any(
+            isinstance(value, Tensor) and value.requires_grad
+            for name, value in given.items()
+            if name != "input"
+        )
+        frozen = fixed and not given.get("training", False) and variance is not None
+        if not frozen or not isinstance(x, Tensor) or not x.requires_grad:
             return func(*args, **named)
         scale = torch.rsqrt(variance + given.get("eps", 1e-5))
         scale = scale if gain is None else scale * gain

@@ -8,7 +8,9 @@ import torch.nn.functional as F
 
 from quant_core.projections import (
     activation_projections,
+    conv_patches,
     conv_projections,
+    conv_rows,
     embedding_projections,
     linear_projections,
 )
@@ -83,3 +85,34 @@ def test_activation() -> None:
     change, gradient = torch.randn(3, 4, 5), torch.randn(3, 4, 5)
     v = activation_projections(change, gradient)
     torch.testing.assert_close(v, (change * gradient).sum((1, 2)))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding", "dilation"),
+    [
+        ((9,), (3,), (2,), (1,), (2,)),
+        ((7, 6), (3, 2), (2, 1), (1, 0), (1, 2)),
+        ((5, 5), (1, 1), (1, 1), (0, 0), (1, 1)),
+        ((5, 6), (1, 1), (2, 2), (0, 0), (1, 1)),
+        ((5, 4, 6), (3, 2, 2), (1, 2, 1), (1, 1, 0), (1, 1, 2)),
+    ],
+)
+def test_rows_of_a_convolution_are_its_patches_by_position(
+    size: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> None:
+    x = torch.randn(3, 4, *size)
+    convolve = (F.conv1d, F.conv2d, F.conv3d)[len(size) - 1]
+    weight = torch.randn(8, 4 // groups, *kernel)
+    y = convolve(x, weight, None, stride, padding, dilation, groups)
+    rows = conv_rows(x, kernel, stride, padding, dilation, groups, y.shape[2:])
+    patches = conv_patches(x, kernel, stride, padding, dilation, y.shape[2:])
+    expected = patches.reshape(3, groups, 4 // groups, -1, rows.shape[2])
+    torch.testing.assert_close(
+        rows, expected.permute(0, 1, 4, 3, 2).flatten(3), rtol=0, atol=0
+    )

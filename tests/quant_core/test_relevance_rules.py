@@ -180,6 +180,32 @@ def test_a_convolution_agrees_with_loops(rule: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(8, 6, 3, stride=2, padding=1, groups=2),
+        nn.Conv2d(8, 8, 3, padding=(2, 1), dilation=2, groups=8),
+        nn.Conv2d(8, 4, 1, bias=False),
+        nn.Conv1d(8, 4, 3, padding="same"),
+        nn.Conv3d(8, 4, 2, stride=(1, 2, 1)),
+    ],
+    ids=["grouped", "depthwise", "pointwise", "same", "cubic"],
+)
+def test_relevance_of_convolutions_in_float32_is_value_times_gradient(
+    conv: nn.Module,
+) -> None:
+    """Without bias and epsilon, and started by the output itself."""
+    assert isinstance(conv.weight, Tensor)
+    conv.bias = None
+    x = torch.randn(3, 8, *[6] * (conv.weight.dim() - 2), requires_grad=True)
+    output = conv(x)
+    (slope,) = torch.autograd.grad(output.sum(), x)
+    with torch.no_grad():
+        expected = x * slope
+    found = relevance_of(conv, only(Epsilon(0.0)), x.detach(), output.detach())
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
     ("rule", "expected"),
     [
         (Epsilon(1e-12), (3.0, -2.0)),
