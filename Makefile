@@ -21,7 +21,7 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check --constraint 
 # build: make TORCH_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" run
 TORCH_FLAGS ?=
 
-.PHONY: run test lint bench bench-search bench-window peers examples screenshot journey clean
+.PHONY: run test lint bench bench-search bench-window peers examples screenshot journey panels clean
 .DEFAULT_GOAL := run
 
 $(VENV)/torch.stamp: constraints.txt
@@ -101,6 +101,10 @@ screenshot: $(VENV)/install.stamp
 journey: $(VENV)/install.stamp
 	rm -rf build/journey
 	xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python -m tests.journey build/journey
+
+# Every panel in every size, scale and theme, for people to look at.
+panels: $(VENV)/install.stamp
+	$(BIN)/python -m tests.journey.panels build/panels --grid
 
 clean:
 	rm -rf $(VENV) $(PEERS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -442,5 +442,6 @@ class MainWindow(QMainWindow):
         self.settings.sync()
         self.session.shut_down()
         self.logbook.uninstall()
+        self.toast.clear_notice()
         self.closed.emit()
         super().closeEvent(event)

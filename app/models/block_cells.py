@@ -21,7 +21,7 @@ def block_text(data: LayerData, layers: Indices, key: str) -> str:
     """Return what a column shows of the layers of a folded block."""
     if key == "name":
         block = data.blocks[int(layers[0])]
-        return f"{FOLDED} {block}  ({count(len(layers), 'layer')})"
+        return f"{FOLDED} {block} ({integer(len(layers))})"
     if key in ("locked", "starred"):
         return key if getattr(data, key)[layers].all() else ""
     if key in _TEXTS:

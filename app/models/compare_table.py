@@ -16,6 +16,7 @@ from PySide6.QtCore import (
 
 from app.models.compare import Differences, Side, Total
 from app.models.layer_columns import LEFT, RIGHT
+from app.models.sorted_table import SortedTable
 from app.theme import theme
 from app.widgets.explain import explained
 from app.widgets.format import significant, size, with_error
@@ -43,7 +44,7 @@ WIDTHS = (22, 8, 8, 17, 17, 12, 9, 9, 11, 20)
 """Widths of the columns of `DifferenceModel` at first [digits]."""
 
 
-class DifferenceModel(QAbstractTableModel):
+class DifferenceModel(SortedTable):
     """One row per changed layer; two columns per metric, then the difference."""
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -51,35 +52,21 @@ class DifferenceModel(QAbstractTableModel):
         super().__init__(parent)
         self.found: Differences | None = None
         self.titles = ("A", "B")
-        self._order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        self._sorted: tuple[int, bool] | None = None
 
     def show(self, found: Differences | None, titles: tuple[str, str]) -> None:
         """Show another comparison; the order stays."""
-        self.beginResetModel()
-        self.found, self.titles = found, titles
-        self._arrange()
-        self.endResetModel()
+        with self._renewal():
+            self.found, self.titles = found, titles
 
-    def sort(
-        self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder
-    ) -> None:
-        """Sort by a column, unknown values last; -1 is the order of the model."""
-        falling = order == Qt.SortOrder.DescendingOrder
-        self._sorted = (column, falling) if column >= 0 else None
-        self.beginResetModel()
-        self._arrange()
-        self.endResetModel()
+    def _entries(self) -> NDArray[np.int64]:
+        return np.arange(0 if self.found is None else len(self.found.layers))
 
-    def _arrange(self) -> None:
-        rows = 0 if self.found is None else len(self.found.layers)
-        self._order = np.arange(rows)
-        if self._sorted is not None and self.found is not None:
-            keys = self._key(self.found, self._sorted[0])
-            self._order = np.argsort(-keys if self._sorted[1] else keys, kind="stable")
+    def _layers_of(self, entries: NDArray[np.int64]) -> NDArray[np.int64]:
+        return entries if self.found is None else self.found.layers[entries]
 
-    @staticmethod
-    def _key(found: Differences, column: int) -> NDArray[np.float64]:
+    def _keys(self, column: int) -> NDArray[np.float64]:
+        found = self.found
+        assert found is not None
         left, right = found.left, found.right
         columns: Sequence[NDArray[np.float64]] = (
             found.layers.astype(np.float64),
@@ -95,19 +82,7 @@ class DifferenceModel(QAbstractTableModel):
         )
         return columns[column]
 
-    # -- rows and layers -------------------------------------------------------
-
-    def layers_at(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the layers shown in rows."""
-        if self.found is None:
-            return np.zeros(0, dtype=np.int64)
-        return self.found.layers[self._order[rows]]
-
-    def rows_of(self, layers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of those layers that are shown, rising."""
-        if self.found is None:
-            return np.zeros(0, dtype=np.int64)
-        return np.flatnonzero(np.isin(self.found.layers[self._order], layers))
+    # -- texts -----------------------------------------------------------------
 
     def line(self, row: int) -> tuple[str, ...]:
         """Return the texts of a row."""
@@ -131,10 +106,6 @@ class DifferenceModel(QAbstractTableModel):
         )
 
     # -- Qt --------------------------------------------------------------------
-
-    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
-        """Return the number of changed layers."""
-        return 0 if parent.isValid() else len(self._order)
 
     def columnCount(self, parent: Index = QModelIndex()) -> int:  # noqa: N802, B008
         """Return the number of columns."""

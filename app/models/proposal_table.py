@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import (
-    QAbstractTableModel,
     QModelIndex,
     QObject,
     QPersistentModelIndex,
@@ -16,6 +15,7 @@ from PySide6.QtCore import (
 
 from app.models.layer_columns import LEFT, RIGHT
 from app.models.proposal import Proposal
+from app.models.sorted_table import SortedTable
 from app.widgets.format import significant, size
 
 Index = QModelIndex | QPersistentModelIndex
@@ -37,7 +37,7 @@ WIDTHS = (19, 8, 8, 9, 9, 9, 9)
 SIGN = {True: "+", False: "\N{MINUS SIGN}"}
 
 
-class ProposalModel(QAbstractTableModel):
+class ProposalModel(SortedTable):
     """Formats only the cells that are shown, so that a slider moves it at once."""
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -45,48 +45,31 @@ class ProposalModel(QAbstractTableModel):
         super().__init__(parent)
         self.proposal: Proposal | None = None
         self._only_changes = True
-        self._layers: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        self._sorted: tuple[int, bool] | None = None
         self._numbers: dict[int, NDArray[np.float64]] = {}
 
     def show(self, proposal: Proposal | None, *, only_changes: bool = True) -> None:
         """Show another proposal; the order stays."""
-        self.beginResetModel()
-        self.proposal, self._only_changes = proposal, only_changes
-        self._arrange()
-        self.endResetModel()
+        with self._renewal():
+            self.proposal, self._only_changes = proposal, only_changes
 
-    def sort(
-        self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder
-    ) -> None:
-        """Sort by a column, unknown values last; -1 is the order of the layers."""
-        falling = order == Qt.SortOrder.DescendingOrder
-        self._sorted = (column, falling) if column >= 0 else None
-        self.beginResetModel()
-        self._arrange()
-        self.endResetModel()
-
-    def _arrange(self) -> None:
+    def _entries(self) -> NDArray[np.int64]:
         found = self.proposal
         if found is None:
-            self._layers, self._numbers = np.zeros(0, dtype=np.int64), {}
-            return
+            self._numbers = {}
+            return np.zeros(0, dtype=np.int64)
         count = len(found.offer.table.layers)
         layers = found.changed() if self._only_changes else np.arange(count)
-        self._layers = layers[layers < count]
         self._numbers = {
             3: found.size_change(),
             4: found.error_change(),
             5: found.spent,
             6: found.bought,
         }
-        if self._sorted is not None:
-            column, falling = self._sorted
-            keys = self._keys(found, column)[self._layers]
-            order = np.argsort(-keys if falling else keys, kind="stable")
-            self._layers = self._layers[order]
+        return layers[layers < count]
 
-    def _keys(self, found: Proposal, column: int) -> NDArray[np.float64]:
+    def _keys(self, column: int) -> NDArray[np.float64]:
+        found = self.proposal
+        assert found is not None
         if column in self._numbers:
             return self._numbers[column]
         count = len(found.choice)
@@ -95,21 +78,7 @@ class ProposalModel(QAbstractTableModel):
             return np.arange(count, dtype=np.float64)
         return found.offer.table.bits[np.arange(count), choice]
 
-    # -- rows and layers -------------------------------------------------------------
-
-    def layers_at(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the layers shown in rows."""
-        return self._layers[rows]
-
-    def rows_of(self, layers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of those layers that are shown, rising."""
-        return np.flatnonzero(np.isin(self._layers, layers))
-
     # -- Qt --------------------------------------------------------------------------
-
-    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008, N802
-        """Return the number of layers."""
-        return 0 if parent.isValid() else len(self._layers)
 
     def columnCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008, N802
         """Return the number of columns."""
@@ -121,7 +90,7 @@ class ProposalModel(QAbstractTableModel):
             return None
         if role == Role.TextAlignmentRole:
             return LEFT if index.column() < 3 else RIGHT
-        layer, column = int(self._layers[index.row()]), index.column()
+        layer, column = int(self._order[index.row()]), index.column()
         if role == Role.ToolTipRole and column == 0:
             return self.proposal.offer.table.layers[layer].name
         if role in (Role.DisplayRole, Role.AccessibleTextRole):

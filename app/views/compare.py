@@ -23,7 +23,7 @@ from app.context import AppContext
 from app.models.compare import BASELINE, differences, stored_float, totals
 from app.models.compare_table import NUMBERS, WIDTHS, DifferenceModel, TotalsModel
 from app.theme import theme
-from app.widgets.empty_state import EmptyState
+from app.widgets.empty_state import NOTHING, EmptyState
 from app.widgets.format import count
 from app.widgets.late_view import LateView
 from app.widgets.markdown import markdown
@@ -206,6 +206,9 @@ class CompareView(LateView):
         left, right = map(self.assignment, names)
         if project is None or left is None or right is None:
             self._show_empty("Nothing to compare", "Open a model first.")
+            return
+        if not project.info.layers:
+            self._show_empty(*NOTHING)
             return
         if not len(left.diff(right)):
             text = (

@@ -95,6 +95,8 @@ class DistributionView(PlotPanel):
         self.log_box.setAccessibleName("Log counts")
         self.sort_box.setAccessibleName("Widest channels first")
         self.sort_box.setToolTip("Order the channels by their largest magnitude")
+        # Seven controls are to fit half of a small window.
+        self.controls.setSpacing(theme().em(0.5))
         self.controls.addWidget(self.source_box)
         named = (("&Scheme", self.scheme_box), ("&Channel", self.channel_box))
         for text, widget in named:

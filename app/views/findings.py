@@ -31,7 +31,7 @@ from analysis.diagnosis.finding import named
 from app.context import AppContext
 from app.theme import theme
 from app.widgets.elided import Elided
-from app.widgets.empty_state import EmptyState
+from app.widgets.empty_state import NOTHING, EmptyState
 from app.widgets.finding_card import Card, add_numbers, add_paragraph
 from app.widgets.format import count
 from quant_core.errors import QuantError
@@ -201,13 +201,14 @@ class FindingsView(QWidget):
 
     def _show_empty(self) -> None:
         self._forget()
-        self._empty.set_text(
-            "No findings yet",
-            "Findings say what looks wrong, why, and what to try. They need results.",
-            "Run analysis…" if self._context.project is not None else "",
-        )
+        project = self._context.project
+        title, action = "No findings yet", "Run analysis…" if project else ""
+        text = "Findings say what looks wrong, why, and what to try. They need results."
+        if project is not None and not project.info.layers:
+            (title, text), action = NOTHING, ""
+        self._empty.set_text(title, text, action)
         self._stack.setCurrentWidget(self._empty)
-        self.setAccessibleDescription("No findings yet")
+        self.setAccessibleDescription(title)
 
     def _show(self, diagnosis: Diagnosis) -> None:
         self.diagnosis = diagnosis

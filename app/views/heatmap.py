@@ -17,6 +17,7 @@ from app.theme import theme
 from app.views.captions import run_caption
 from app.widgets.cell_map import LOCKED_FILL, MARK_FILL, MARK_INK, Marks
 from app.widgets.data_table import Table
+from app.widgets.empty_state import NOTHING
 from app.widgets.format import with_error
 from app.widgets.heatmap_plot import HeatmapPlot
 from app.widgets.legend import Entry
@@ -131,13 +132,9 @@ class HeatmapView(PlotPanel):
         """Take the table from the project; False leaves an empty state."""
         project = self._context.project
         if project is None or not project.info.layers:
-            title = "No model open" if project is None else "Nothing to quantize"
-            text = (
-                "Open a model to see which layers suffer in which number format."
-                if project is None
-                else "This model has no layer that could be quantized."
-            )
-            self.show_empty(title, text, "Open a model…", "open")
+            text = "Open a model to see which layers suffer in which number format."
+            told = ("No model open", text) if project is None else NOTHING
+            self.show_empty(*told, "Open a model…", "open")
             return False
         values, stderrs, keys = self._context.measure_table()
         if not keys or not np.isfinite(values).any():

@@ -26,7 +26,7 @@ from app.selection import PinnableSelection
 from app.theme import theme
 from app.widgets.bits_delegate import BarDelegate
 from app.widgets.elided import Elided
-from app.widgets.empty_state import EmptyState
+from app.widgets.empty_state import NOTHING, EmptyState
 from app.widgets.format import count
 from app.widgets.late_view import LateView
 from app.widgets.pin_button import PinButton
@@ -156,9 +156,10 @@ class InspectorView(LateView):
             self._title.set_full("")
             self.model.show(())
             self._stack.setCurrentWidget(self._empty)
+            select = "Select a layer in the table or in a plot to see all about it."
+            is_bare = project is not None and not project.info.layers
             self._empty.set_text(
-                "No layer selected",
-                "Select a layer in the table or in a plot to see all about it.",
+                *(NOTHING if is_bare else ("No layer selected", select))
             )
             return
         one = len(layers) == 1

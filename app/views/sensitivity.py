@@ -134,9 +134,9 @@ class SensitivityView(PlotPanel):
             self._tools.addWidget(widget)
         self._tools.addStretch(1)
         self._tools.setContentsMargins(0, 0, 0, 0)
-        second = QWidget(self)
-        second.setLayout(self._tools)
-        self.add_control_row(second)
+        self._second = QWidget(self)
+        self._second.setLayout(self._tools)
+        self.add_control_row(self._second)
         self._stack_of_pages = QStackedWidget()
         self.body.addWidget(self._stack_of_pages, 1)
 
@@ -268,6 +268,10 @@ class SensitivityView(PlotPanel):
         if project is None:
             text = "Open a model to see which of its layers suffer from quantization."
             self.show_empty("No model open", text, "Open a model…", "open")
+            return False
+        self._second.setVisible(bool(project.info.layers))
+        if not project.info.layers:
+            self.show_no_layer(0)
             return False
         self.scene = scene_of(project, self.wish)
         self._show_choices(self.scene)

@@ -126,10 +126,8 @@ class Page(QWidget):
         self.pointed.emit(int(layers[row]) if 0 <= row < len(layers) else -1)
 
 
-def nothing_yet(scene: Scene) -> Missing:
+def nothing_yet() -> Missing:
     """Return what is said while no layer has a number."""
-    if not scene.names:
-        return Missing("No layers to compare", "The model has none to quantize.")
     return Missing(
         "No sensitivity yet",
         "Analyse the model by one or more measures: each says in its own way which "
@@ -182,7 +180,7 @@ class BarsPage(Page):
         """Draw values and standard errors."""
         self.scene = scene
         if not scene.readings:
-            return nothing_yet(scene)
+            return nothing_yet()
         columns = []
         for reading in scene.readings:
             low, high = errors_shown(reading)
@@ -242,7 +240,7 @@ class RanksPage(Page):
         """Draw a line for each layer."""
         self.scene = scene
         if not scene.readings:
-            return nothing_yet(scene)
+            return nothing_yet()
         rows = scene.layers
         places = np.stack([_among(r.need[rows]) for r in scene.readings], 1)
         names = [scene.names[layer] for layer in rows]
@@ -316,7 +314,7 @@ class ScatterPage(Page):
         """Draw a point for each layer."""
         self.scene = scene
         if not scene.readings:
-            return nothing_yet(scene)
+            return nothing_yet()
         if len(scene.readings) < 2:
             return Missing(
                 "One measure alone has nothing to be compared with",

@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 
 NAME_SHARE = 0.3
 """Most of the width that row names may take."""
+LEAST = 6
+"""Rows for which there is room at least: a single bar is no wall."""
 DENSE = 3.0
 """Pixels below which rows share a bar, which then shows the largest of them."""
 _NONE = np.zeros(0, dtype=np.int64)
@@ -317,10 +319,8 @@ class BarColumns(QWidget):
                 plot.set_column(columns[number])
                 self._titles[number].set_full(columns[number].text)
         self._fit_names()
-        count = max(self._count, 1)
-        self.plots[0].box.setLimits(
-            yMin=0, yMax=count, minYRange=min(count, 4), maxYRange=count
-        )
+        room = max(self._count, LEAST)
+        self.plots[0].box.setLimits(yMin=0, yMax=room, minYRange=4, maxYRange=room)
         if changed:
             self.fit()
 
@@ -340,7 +340,7 @@ class BarColumns(QWidget):
     @Slot()
     def fit(self) -> None:
         """Show all rows."""
-        self.plots[0].box.setYRange(0, max(self._count, 1), padding=0)
+        self.plots[0].box.setYRange(0, max(self._count, LEAST), padding=0)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Give the names their share of the new width."""

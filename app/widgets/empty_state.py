@@ -13,6 +13,9 @@ from PySide6.QtWidgets import (
 
 from app.theme import theme
 
+NOTHING = "Nothing to quantize", "This model has no layer that could be quantized."
+"""Headline and text for a model without layers."""
+
 
 class EmptyState(QWidget):
     """A title, one sentence and at most one button, centred.

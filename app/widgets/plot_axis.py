@@ -9,6 +9,7 @@ no exponent; it sits at a marked floor below the smallest value.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from app.widgets.format import DASH
 Side = Literal["left", "right", "top", "bottom"]
 NARROW = 0.8
 """Decades in view below which a log axis has evenly spaced values."""
+_ZEROS = re.compile(r"\.?0+(e)")
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -224,7 +226,9 @@ class PlotAxis(pg.AxisItem):
             return [f"{v * scale:,.{digits}f}" for v in values]
         if spacing < 1:
             show = self._minor_texts
-            return [number(10.0**v, 4) if show else "" for v in values]
+            # Four digits tell ticks apart that are close; zeros tell nothing.
+            texts = (_ZEROS.sub(r"\1", number(10.0**v, 4)) for v in values)
+            return [text if show else "" for text in texts]
         return [self._decade(v) for v in values]
 
     def _narrow(self, low: float, high: float) -> list[float]:

@@ -32,7 +32,7 @@ from PySide6.QtWidgets import (
 from app.theme import theme
 from app.widgets.data_table import Table, TableDialog
 from app.widgets.elided import Elided
-from app.widgets.empty_state import EmptyState
+from app.widgets.empty_state import NOTHING, EmptyState
 from app.widgets.legend import Legend
 from app.widgets.plot_picture import to_image, write_svg
 
@@ -235,8 +235,7 @@ class PlotPanel(QWidget):
             text = "Choose a layer in the table or in the heatmap."
             self.show_empty("No layer selected", text)
         else:
-            text = "This model has no layer that could be quantized."
-            self.show_empty("Nothing to quantize", text, "Open a model…", "open")
+            self.show_empty(*NOTHING, "Open a model…", "open")
 
     def show_plot(self) -> None:
         """Show the plot again."""

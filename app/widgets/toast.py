@@ -6,7 +6,6 @@ from PySide6.QtCore import QPropertyAnimation, QSize, Qt, QTimer, Slot
 from PySide6.QtGui import (
     QAccessible,
     QAccessibleAnnouncementEvent,
-    QHideEvent,
     QResizeEvent,
 )
 from PySide6.QtWidgets import QGraphicsOpacityEffect, QLabel, QSizePolicy, QWidget
@@ -66,7 +65,9 @@ class Toast(QLabel):
 
     @Slot()
     def clear_notice(self) -> None:
-        """Show nothing."""
+        """Show nothing, and leave no timer behind."""
+        self._stay.stop()
+        self._fade.stop()
         self._full = ""
         self._effect.setEnabled(False)
         self.setAccessibleDescription("")
@@ -77,13 +78,6 @@ class Toast(QLabel):
     def _fade_out(self) -> None:
         self._effect.setEnabled(True)
         self._fade.start()
-
-    def hideEvent(self, event: QHideEvent) -> None:
-        """Leave no timer behind."""
-        self._stay.stop()
-        self._fade.stop()
-        self.clear_notice()
-        super().hideEvent(event)
 
     def sizeHint(self) -> QSize:
         """Return the size of the whole sentence."""

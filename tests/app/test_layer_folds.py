@@ -93,7 +93,7 @@ def test_a_block_is_folded_into_one_row_and_comes_back(view, context):
     assert view.model.rowCount() == 31
     assert names(view)[5:8] == [
         "layers.0.down",
-        "▸ layers.1  (6 layers)",
+        "▸ layers.1 (6)",
         "layers.2.query",
     ]
     assert context.selection.layers.tolist() == [6, 7, 8, 9, 10, 11]
@@ -102,7 +102,7 @@ def test_a_block_is_folded_into_one_row_and_comes_back(view, context):
     view.folds.toggle()
     assert view.model.rowCount() == 36
     view.folds.toggle_all()
-    assert names(view) == [f"▸ layers.{i}  (6 layers)" for i in range(6)]
+    assert names(view) == [f"▸ layers.{i} (6)" for i in range(6)]
     view.folds.toggle_all()
     assert view.model.order.tolist() == list(range(36))
 
@@ -182,7 +182,7 @@ def test_steps_go_from_row_to_row_and_find_looks_inside(qtbot, view, context):
 def test_filter_sort_and_copy_treat_a_folded_block_as_its_layers(view, context):
     view.folds.toggle_all()
     view._on_filter("up | down")
-    assert names(view)[0] == "▸ layers.0  (2 layers)"
+    assert names(view)[0] == "▸ layers.0 (2)"
     view.select_all()
     assert len(context.selection.layers) == 12
     click(view, 1)

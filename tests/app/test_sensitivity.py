@@ -107,7 +107,7 @@ def test_empty_states_name_the_first_step(view, context, qtbot):
 
 def test_a_model_without_layers_and_one_with_a_single_layer(view, context):
     open_(context, Project.create(layers_info(0)))
-    assert view.empty_title == "No layers to compare"
+    assert view.empty_title == "Nothing to quantize"
     open_(context, compared(1))
     for picture in (BARS, RANKS, SCATTER):
         show(view, picture)

@@ -2,17 +2,20 @@
 
     python -m tests.journey.panels FOLDER [--layers 0 1 36 60000] [--size 1280x800]
                                    [--theme light dark] [--project FILE] [--panels KEY]
+    python -m tests.journey.panels FOLDER --grid
 
 Writes the window, and its panels side by side on one sheet, for made-up projects of
 the numbers of layers asked for, or for a project file. The scale is that of Qt:
-QT_SCALE_FACTOR=2 doubles it. Not a test: what is looked for is clipped text, panels
-without a first step, colours that cannot be read, wrong units.
+QT_SCALE_FACTOR=2 doubles it. `--grid` does it for every size of `SIZES`, at 100 % and
+200 %, light and dark, with 0, 1, 36 and 60,000 layers. Not a test: what is looked for
+is clipped text, panels without a first step, colours that cannot be read, wrong units.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -40,6 +43,9 @@ from tests.app.panel_projects import add_distribution, distribution  # noqa: E40
 
 SETTLE_MS = 300
 """Time for delayed layouts and plots [ms]."""
+SIZES = ("1280x800", "1920x1200")
+SCALES = (1, 2)
+LAYERS = (0, 1, 36, 60_000)
 SHEET, GAP = 1560, 8
 """Side of a sheet, and what lies between its pictures [logical pixels, pixels]."""
 
@@ -133,7 +139,24 @@ def photograph(
         finally:
             window.session.close_project()
             window.close()
+            window.deleteLater()
+            settle()
             theme().set_mode("system")
+
+
+def grid(folder: Path) -> None:
+    """Write the pictures of every size and scale; Qt takes the scale from outside."""
+    layers = map(str, LAYERS)
+    command = [sys.executable, "-m", "tests.journey.panels"]
+    options = ["--layers", *layers, "--size"]
+    for size in SIZES:
+        for scale in SCALES:
+            place = folder / f"{size}-{scale}00"
+            subprocess.run(
+                [*command, str(place), *options, size],
+                check=True,
+                env=os.environ | {"QT_SCALE_FACTOR": str(scale)},
+            )
 
 
 def main() -> int:
@@ -144,9 +167,13 @@ def main() -> int:
     parser.add_argument("--theme", nargs="*", default=["light", "dark"])
     parser.add_argument("--size", default="1280x800")
     parser.add_argument("--panels", nargs="*", default=[])
+    parser.add_argument("--grid", action="store_true", help="all sizes and scales")
     parser.add_argument("--project", type=Path, help="a project file instead")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
+    if args.grid:
+        grid(args.folder)
+        return 0
     _app = QApplication(["quantscope"])
     if args.project:
         photograph(Project.open(args.project), args.folder, args.project.stem, args)
