@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QSize, Qt, Slot
-from PySide6.QtGui import QAction, QGuiApplication, QKeySequence, QPainter
+from PySide6.QtGui import QAction, QGuiApplication, QKeySequence, QPainter, QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHBoxLayout,
@@ -72,6 +72,7 @@ class InspectorView(LateView):
         self._empty = EmptyState(parent=self)
         self._stack = QStackedWidget(self)
         self._folded: set[str] = set()
+        self._keeps_width = self._is_fitting = False
         self._set_up_tree()
         self._arrange()
         self._connect()
@@ -93,7 +94,7 @@ class InspectorView(LateView):
         header = tree.header()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
         header.setStretchLastSection(True)
-        header.resizeSection(0, theme().em(17))
+        header.sectionResized.connect(self._on_resized)
         tree.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         self._actions = []
         for text, slot in (
@@ -170,8 +171,35 @@ class InspectorView(LateView):
         first = project.info.layers[int(layers[0])].name
         self._title.set_full(first if one else count(len(layers), "layer"))
         self._stack.setCurrentWidget(self.tree)
+        self._fit_labels()
         self._unfold()
         self.tree.verticalScrollBar().setValue(place)
+
+    def _fit_labels(self) -> None:
+        """Make the labels as wide as they are, unless a person has chosen a width.
+
+        Values get half of the room at least.
+        """
+        if self._keeps_width:
+            return
+        wide = self.tree.fontMetrics().horizontalAdvance
+        widest = max((wide(label) for _, label, _ in self.model.lines()), default=0)
+        indent = 2 * self.tree.indentation() + theme().em(1)
+        self._is_fitting = True
+        half = self.tree.viewport().width() // 2
+        self.tree.header().resizeSection(0, min(widest + indent, half))
+        self._is_fitting = False
+
+    @Slot(int, int, int)
+    def _on_resized(self, section: int, _before: int, _now: int) -> None:
+        # The last section follows the width of the panel by itself.
+        if section == 0 and not self._is_fitting:
+            self._keeps_width = True
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt naming
+        """Share the new width out."""
+        super().resizeEvent(event)
+        self._fit_labels()
 
     def _unfold(self) -> None:
         self.tree.blockSignals(True)

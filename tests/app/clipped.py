@@ -97,7 +97,7 @@ def main() -> int:
         settings = Settings(Path(folder) / "settings.ini")
         window = MainWindow(settings, Session(settings, runner=JobRunner(FakeClient())))
         # 1280 x 800 with the usual font, and as roomy with another.
-        window.resize(theme().em(160), theme().line(47))
+        window.resize(theme().em(168), theme().line(47))
         window.show()
         window.session.context.set_project(made_up(36))
         edit(window)

@@ -241,3 +241,22 @@ def test_it_shows_models_of_any_size(qtbot, context, view, layers):
     view._catch_up()
     assert view.model.rowCount() >= (1 if layers else 0)
     view.grab()
+
+
+def test_labels_are_whole_where_there_is_room_and_never_take_more_than_half(
+    view, context
+):
+    context.set_project(analysed(12))
+    view.renew()
+    view.resize(600, 500)
+    header, wide = view.tree.header(), view.tree.fontMetrics().horizontalAdvance
+    longest = max(wide(label) for _, label, _ in view.model.lines())
+    assert header.sectionSize(0) > longest + view.tree.indentation()
+    view.resize(200, 500)
+    assert header.sectionSize(0) <= view.tree.viewport().width() / 2
+    view.resize(600, 500)
+    assert header.sectionSize(0) > longest
+    header.resizeSection(0, 77)
+    view.resize(500, 500)
+    view.renew()
+    assert header.sectionSize(0) == 77, "a person chose it"
