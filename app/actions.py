@@ -495,6 +495,12 @@ COMMANDS: tuple[Command, ...] = (
         ("F1",),
     ),
     Command(
+        "handbook",
+        "&Handbook as web page",
+        "&Help",
+        "Open all pages of the help pane in the browser, to read, search and print.",
+    ),
+    Command(
         "shortcuts",
         "&Keyboard shortcuts",
         "&Help",

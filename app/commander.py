@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PySide6.QtCore import QObject, Slot
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtCore import QObject, QUrl, Slot
+from PySide6.QtGui import QDesktopServices, QGuiApplication
 from PySide6.QtWidgets import QApplication, QMessageBox
 
+from analysis.errors import AnalysisError
 from analysis.script import Script
 from analysis.search.objective import objectives_of
 from app.ask import Asker
@@ -397,6 +398,20 @@ class Commander(QObject):
         focused = QApplication.focusWidget()
         self._window.desk.show("help")
         self._window.help.explain(focused)
+
+    def do_handbook(self) -> None:
+        """Write the handbook beside the settings and open it in the browser."""
+        from analysis.report import write_handbook
+
+        path = self._settings.data_folder / "handbook.html"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_handbook(path, overwrite=True)
+        except (OSError, AnalysisError) as error:
+            self._context.message.emit(f"The handbook cannot be written: {error}")
+            return
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+        self._context.message.emit(f"The handbook is open in the browser: {path}")
 
     def do_shortcuts(self) -> None:
         """List every command."""

@@ -75,6 +75,7 @@ class Settings:
         path: The file; None for the place the system has for it.
 
     Attributes:
+        data_folder: Where files of the window lie.
         sessions_folder: Where windows note what they have open (`app.recovery`).
     """
 
@@ -89,6 +90,7 @@ class Settings:
         else:
             self._store = QSettings(str(path), ini)
             data = path.parent
+        self.data_folder = data
         self.sessions_folder = data / "sessions"
 
     def forget_all(self) -> None:

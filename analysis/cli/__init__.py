@@ -34,6 +34,7 @@ COMMANDS = {
     "evaluate": "measure the error of an assignment",
     "export": "write an assignment for another tool",
     "report": "say what looks wrong and what to try, and write it as one page",
+    "help": "read the handbook, or write it as one page",
     "methods": "list measures, searches, formats, targets and exporters",
     "doctor": "say what this installation has and lacks",
 }

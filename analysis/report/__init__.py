@@ -1,4 +1,4 @@
-"""One self-contained HTML file about an assignment of a project.
+"""Self-contained HTML files: about an assignment of a project, and the handbook.
 
 Everything is inside the file: no network, no other file. Layer names and whatever
 else comes from the model or the project is untrusted and escaped.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from analysis.project import Project
     from quant_core.assignment import Assignment
 
-__all__ = ["write_report"]
+__all__ = ["write_handbook", "write_report"]
 
 
 def write_report(
@@ -53,3 +53,19 @@ def write_report(
     diagnosis = diagnose(project, plan, subject)
     write_whole(target, page(project, plan, diagnosis, name))
     return diagnosis
+
+
+def write_handbook(path: str | Path, *, overwrite: bool = False) -> None:
+    """Write all pages of the handbook as one HTML file.
+
+    Args:
+        path: File to write; it is complete or as it was before.
+        overwrite: Replace an existing file.
+
+    Raises:
+        AnalysisError: the file exists or cannot be written.
+    """
+    from analysis.report.handbook_page import handbook_page
+
+    check_free(Path(path), overwrite)
+    write_whole(Path(path), handbook_page())

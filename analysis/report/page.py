@@ -14,7 +14,7 @@ from analysis.report import plots, sensitivity
 from analysis.report.cells import cell as _cell
 from analysis.report.cells import number as _number
 from analysis.report.cells import table as _table
-from analysis.report.style import STYLE
+from analysis.report.frame import document
 from analysis.report.svg import text_of
 from analysis.version import tool_version
 
@@ -54,8 +54,6 @@ document.querySelectorAll("table.sortable").forEach(table => {
 });
 """
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-
 
 def page(
     project: Project, plan: Assignment, diagnosis: Diagnosis, name: str = ""
@@ -86,16 +84,9 @@ def page(
         for title, content in sections
         if content
     )
-    title = text_of(f"Quantscope report: {project.info.name}")
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{STYLE}</style></head><body>"
-        f'<h1>{title}</h1><p class="muted">Made {made} by Quantscope '
-        f"{text_of(tool_version())}.</p>{body}<script>{_SCRIPT}</script></body></html>"
-    )
+    note = f"Made {made} by Quantscope {text_of(tool_version())}."
+    return document(f"Quantscope report: {project.info.name}", note, body, _SCRIPT)
 
 
 def _summary(project: Project, plan: Assignment, name: str) -> str:

@@ -49,6 +49,8 @@ article { border: 1px solid var(--line); border-left-width: 5px; border-radius: 
 .problem { border-left-color: var(--problem); }
 .warning { border-left-color: var(--warning); }
 .note { border-left-color: var(--accent); }
+pre { overflow-x: auto; } nav { font-size: .85rem; }
+section { scroll-margin-top: 1rem; }
 svg { break-inside: avoid; max-width: 100%; height: auto; }
 .wide svg { max-width: none; }
 @media print { body { max-width: none; margin: 0; font-size: 11px; }

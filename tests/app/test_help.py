@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import shiboken6
 from PySide6.QtCore import Qt, QTimer, QUrl
 from PySide6.QtWidgets import QApplication, QDialog, QLineEdit, QWidget
 
+import app.commander as commander_module
 from analysis.handbook import page, topics
 from analysis.measures import NAMES
 from app.dialogs.analyse import AnalyseDialog
@@ -164,3 +167,22 @@ def test_the_nearest_topic_with_a_page_counts(qtbot):
     assert line.toolTip() == "own"
     assert topic_of(line) == "parameter.gap"
     assert QApplication.focusWidget() is None
+
+
+def test_the_handbook_opens_in_the_browser_and_an_unwritable_one_is_told(
+    qtbot, tmp_path, monkeypatch
+):
+    opened = []
+    monkeypatch.setattr(
+        commander_module.QDesktopServices, "openUrl", lambda url: opened.append(url)
+    )
+    with shell(qtbot, tmp_path) as window:
+        window.actions_["handbook"].trigger()
+        (url,) = opened
+        text = Path(url.toLocalFile()).read_text(encoding="utf-8")
+        assert "<h2>Layers</h2>" in text
+        Path(url.toLocalFile()).unlink()
+        Path(url.toLocalFile()).mkdir()
+        window.actions_["handbook"].trigger()
+        assert len(opened) == 1
+        assert "cannot be written" in window.toast.notice
