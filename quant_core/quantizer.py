@@ -185,6 +185,31 @@ def errors(
     return out
 
 
+def fake_quantized(
+    x: Tensor, schemes: Sequence[Scheme], channel_axes: Sequence[int] = (0,)
+) -> Tensor:
+    """Return `Quantizer(scheme).fake_quantize(x)` of many schemes, bit for bit.
+
+    Args:
+        x: Values.
+        schemes: What to try; those of one granularity share work, as in `errors`.
+        channel_axes: Axes that index channels.
+
+    Returns:
+        `[schemes, *x.shape]` in the type of `x`.
+
+    Raises:
+        QuantError: as in `Quantizer.fit`.
+    """
+    import torch
+
+    out = torch.empty((len(schemes), *x.shape), dtype=x.dtype, device=x.device)
+    with torch.no_grad():
+        jobs = [(scheme, None) for scheme in schemes]
+        _run(x, jobs, channel_axes, out, errors=False)
+    return out
+
+
 def _floating(x: Tensor) -> Tensor:
     """Return `x` without its graph, in a type torch can compare."""
     if not x.is_floating_point():

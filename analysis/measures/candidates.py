@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -38,15 +39,11 @@ class Candidates:
         self._scratch = torch.empty(0)
         refused: dict[str, list[str]] = {}
         for layer in layers:
-            fitting = []
+            fitting = fitting_schemes(layer, schemes)
+            self._schemes[layer.name] = fitting
             for scheme in schemes:
-                try:
-                    group_count(layer.shape, scheme.granularity, layer.channel_axes)
-                except QuantError:
+                if scheme not in fitting:
                     refused.setdefault(scheme.key, []).append(layer.name)
-                else:
-                    fitting.append(scheme)
-            self._schemes[layer.name] = tuple(fitting)
         self.warnings = tuple(
             f"{key} does not fit {_layers(names)}: no result in it for them."
             for key, names in refused.items()
@@ -97,6 +94,16 @@ class Candidates:
         if not parts:
             return torch.empty(0, *chosen.shape, device=chosen.device)
         return torch.stack(parts)
+
+
+def fitting_schemes(layer: Layer, schemes: Iterable[Scheme]) -> tuple[Scheme, ...]:
+    """Return the schemes whose groups divide the weight of a layer."""
+    fitting = []
+    for scheme in schemes:
+        with contextlib.suppress(QuantError):
+            group_count(layer.shape, scheme.granularity, layer.channel_axes)
+            fitting.append(scheme)
+    return tuple(fitting)
 
 
 def _layers(names: Sequence[str], limit: int = 3) -> str:

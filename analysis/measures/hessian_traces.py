@@ -28,6 +28,7 @@ from analysis.measures.hessian_norms import NormListener, UseListener
 from analysis.measures.hessian_products import Curvature, differentiable
 from analysis.measures.hessian_rows import TraceSums
 from analysis.measures.hessian_scores import HawqScores
+from analysis.measures.memory_layout import channels_last
 from analysis.measures.probing import Layout, SampleAxis, UseKey, find_layout
 from analysis.measures.random_signs import sample_signs, weight_signs
 from analysis.method import Row, Update
@@ -135,7 +136,7 @@ def trace_job(
         only: Name of the one layer to judge; empty for all.
         scored: Whether the schemes of the context are scored.
     """
-    with evaluating(module):
+    with evaluating(module), channels_last(context, module):
         tap = Tap(module)
         parameters = dict(module.named_parameters())
         broken = broken_parameters(tap.layers, parameters)

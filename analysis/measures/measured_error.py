@@ -16,8 +16,8 @@ from analysis.measures.evaluating import evaluating
 from analysis.measures.measured_outputs import ACCUMULATED, LOCAL, LayerOutputs
 from analysis.measures.measured_scores import (
     METRICS,
+    Comparison,
     Scores,
-    compared,
     task_metrics,
 )
 from analysis.measures.measured_steps import (
@@ -34,6 +34,7 @@ from analysis.measures.measured_steps import (
 )
 from analysis.measures.measured_sweep import Sweep, calibrated
 from analysis.measures.measuring import Measuring, Setting, assigned_inputs
+from analysis.measures.memory_layout import channels_last
 from analysis.method import Update, check_params, param
 from analysis.quality import ORDER
 from quant_core.scheme import parse_scheme
@@ -127,7 +128,7 @@ class MeasuredError:
             indices of the layers in the order in which they are used.
         """
         module, _, _ = context.need_run(self.title)
-        with evaluating(module):
+        with evaluating(module), channels_last(context, module):
             measuring = Measuring(context, module, self.title)
             broken = measuring.broken()
             with measuring.tap.exchanged(broken):
@@ -192,7 +193,7 @@ class MeasuredError:
             of the task NAME (quantized) and NAME_float.
         """
         module, _, _ = context.need_run(self.title)
-        with evaluating(module):
+        with evaluating(module), channels_last(context, module):
             measuring = Measuring(context, module, self.title)
             with measuring.tap.exchanged(measuring.broken()):
                 yield from _whole(measuring, assignment)
@@ -213,6 +214,7 @@ class MeasuredError:
         def run(assignment: Assignment) -> Iterator[Update]:
             with (
                 evaluating(module),
+                channels_last(context, module),
                 measuring.tap.exchanged(measuring.broken()),
             ):
                 yield from _whole(measuring, assignment, references)
@@ -248,7 +250,8 @@ def _whole(
             if kept is not None:
                 kept[batch.first] = reference
         output = measuring.output(change, batch)
-        pairs = compared(measuring.task, ("task",), batch, reference, output)
+        compare = Comparison(measuring.task, ("task",), batch, reference)
+        pairs = compare.with_output(output)
         floats = task_metrics(measuring.task, reference, batch)
         pairs |= {f"{name}_float": pair for name, pair in floats.items()}
         scores.add(0, batch.first, pairs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -25,36 +26,49 @@ Pair = tuple[Tensor, Tensor]
 """Numerator and weight of a mean over samples, `[N]` each."""
 
 
-def compared(
-    task: Task,
-    metrics: Sequence[str],
-    batch: Batch,
-    reference: Tensor,
-    output: Tensor,
-) -> dict[str, Pair]:
-    """Return the scores of a batch by column; samples broken in float weigh nothing.
+class Comparison:
+    """Compares outputs with the float one; what that alone decides is made once.
 
     Args:
         task: Says what error is.
         metrics: Of `METRICS`.
-        batch: What the outputs were computed from.
-        reference: Float output, `[N, ...]`.
-        output: Quantized output of the same shape.
-
-    Returns:
-        "error" in the task's unit; "kl" of the outputs read as logits; "mse": squared
-        distance and power, also for SQNR; "cosine"; the task's own metrics under
-        their names.
+        batch: What the outputs are computed from.
+        reference: Float output, `[N, ...]`. Samples that are broken in it weigh
+            nothing.
     """
-    found = {"error": task.error(reference, output, batch)}
-    if "kl" in metrics and reference.dim() > 1:
-        found["kl"] = Kl().error(reference, output, batch)
-    if {"mse", "sqnr", "cosine"} & set(metrics):
-        found |= distances(reference, output, batch)
-    if "task" in metrics:
-        found |= task_metrics(task, output, batch)
-    good = torch.isfinite(reference.reshape(batch.size, -1)).all(1)
-    return {name: finite(pair, good) for name, pair in found.items()}
+
+    def __init__(
+        self, task: Task, metrics: Sequence[str], batch: Batch, reference: Tensor
+    ) -> None:
+        self._task, self._metrics, self._batch = task, set(metrics), batch
+        self._reference = reference
+        self._error = (
+            task.against(reference, batch)
+            if isinstance(task, Kl)
+            else functools.partial(task.error, reference, batch=batch)
+        )
+        self._good = torch.isfinite(reference.reshape(batch.size, -1)).all(1)
+
+    def with_output(self, output: Tensor) -> dict[str, Pair]:
+        """Return the scores of a quantized output by column.
+
+        Args:
+            output: Of the shape of the reference.
+
+        Returns:
+            "error" in the task's unit; "kl" of the outputs read as logits; "mse":
+            squared distance and power, also for SQNR; "cosine"; the task's own metrics
+            under their names.
+        """
+        reference, batch, metrics = self._reference, self._batch, self._metrics
+        found = {"error": self._error(output)}
+        if "kl" in metrics and reference.dim() > 1:
+            found["kl"] = Kl().error(reference, output, batch)
+        if {"mse", "sqnr", "cosine"} & metrics:
+            found |= distances(reference, output, batch)
+        if "task" in metrics:
+            found |= task_metrics(self._task, output, batch)
+        return {name: finite(pair, self._good) for name, pair in found.items()}
 
 
 def task_metrics(task: Task, output: Tensor, batch: Batch) -> dict[str, Pair]:

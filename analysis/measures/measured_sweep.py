@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis.data.batch import Batch, call
 from analysis.measures.context import RowKey
-from analysis.measures.measured_scores import Scores, compared
+from analysis.measures.measured_scores import Comparison, Scores
 from analysis.measures.measured_steps import Group, Step
 from analysis.measures.measuring import Measuring, Setting
 from analysis.method import Row, Update
@@ -23,6 +23,8 @@ from quant_core.sites import Site
 
 _CHECKED = (0.5, 1.0)
 """Places in the network, by share of its steps, where a replay is checked first."""
+_HEAD = 2
+"""Samples that it is checked on."""
 
 
 class Sweep:
@@ -158,25 +160,24 @@ class Sweep:
     # -- one batch -------------------------------------------------------------------
 
     def _batch(self, batch: Batch, *, is_last: bool) -> Iterator[Update]:
-        reference: Tensor | None = None
+        compare: Comparison | None = None
         for group in self._groups:
             weights = self._on.weights(group.base)
+            if not self._checked:
+                self._check(group, weights, batch)
             recording, output = self._record(group, weights, batch)
-            if reference is None:
+            if not self._checked:
+                self._estimate(group, recording)
+            if compare is None:
                 is_float = group.base == Setting()
                 reference = output if is_float else self._on.reference(batch)
+                compare = Comparison(self._on.task, self._metrics, batch, reference)
             self._done += batch.size
             yield self._update("recorded pass")
-            known = (
-                {} if self._checked else self._check(group, weights, recording, batch)
-            )
             for step in group.steps:
                 number = self._number[id(step)]
-                found = known.pop(id(step), None)
-                if found is None:
-                    found = self._run(group, weights, step, recording, batch)
-                pairs = compared(self._on.task, self._metrics, batch, reference, found)
-                self._scores.add(number, batch.first, pairs)
+                found = self._run(group, weights, step, recording, batch)
+                self._scores.add(number, batch.first, compare.with_output(found))
                 self._done += batch.size * self._cost[number]
                 rows = self._rows(step) if is_last else ()
                 yield self._update(f"{step.target} in {step.format}", rows)
@@ -203,13 +204,18 @@ class Sweep:
                 raw = call(on.tap.module, batch)
             if len(recording) or self._checked:
                 break
-        if not self._checked:
-            for step in group.steps:
-                share = recording.share(*self._changed(step)) if len(recording) else 1.0
-                self._cost[self._number[id(step)]] = share
-            if not len(recording) and self._reuses:
-                self._distrust("has no part that could be left out")
         return recording, on.task.output(raw, batch)
+
+    def _estimate(self, group: Group, recording: Recording) -> None:
+        """Note what share of a pass every step of a group costs."""
+        if not self._reuses:
+            return
+        if not len(recording):
+            self._distrust("has no part that could be left out")
+            return
+        for step in group.steps:
+            share = recording.share(*self._changed(step))
+            self._cost[self._number[id(step)]] = share
 
     def _changed(self, step: Step) -> tuple[list[str], list[str]]:
         """Return the parameters and sites that a step changes."""
@@ -247,33 +253,34 @@ class Sweep:
 
     # -- whether the parts left out can be left out ------------------------------------
 
-    def _check(
-        self,
-        group: Group,
-        weights: Mapping[str, Tensor],
-        recording: Recording,
-        batch: Batch,
-    ) -> dict[int, Tensor]:
-        """Compare a few steps with full runs; return the outputs of those.
+    def _check(self, group: Group, weights: Mapping[str, Tensor], batch: Batch) -> None:
+        """Compare a few steps with full runs, on the first samples of a batch.
 
         The rules of `quant_core.replay` make a replay exact, as far as a network
         tells what it does; one that hides state anywhere else is caught here.
         """
-        known: dict[int, Tensor] = {}
         if not self._reuses:
-            return known
+            return
+        head = self._head(batch)
+        recording, _ = self._record(group, weights, head)
         order = sorted(
             group.steps, key=lambda step: recording.begin(*self._changed(step))
         )
         for place in _CHECKED:
             step = order[round(place * (len(order) - 1))]
-            full = self._run(group, weights, step, recording, batch, reuse=False)
-            known[id(step)] = full
-            again = self._run(group, weights, step, recording, batch)
+            full = self._run(group, weights, step, recording, head, reuse=False)
+            again = self._run(group, weights, step, recording, head)
             if not torch.equal(full.nan_to_num(), again.nan_to_num()):
                 self._distrust("gives another output when parts are left out")
                 break
-        return known
+
+    def _head(self, batch: Batch) -> Batch:
+        """Return the first samples of a batch, all where their number is fixed."""
+        data, fixed = self._on.context.data, self._on.context.model.input_hints
+        if data is None or "batch_size" in fixed or batch.size <= _HEAD:
+            return batch
+        part = data.slice(batch.first, batch.first + _HEAD)
+        return next(part.batches(_HEAD)).to(self._on.context.device)
 
     def _distrust(self, why: str) -> None:
         self._reuses = False

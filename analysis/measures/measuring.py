@@ -9,13 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from analysis.data.batch import Batch, Data, call
-from analysis.measures.candidates import broken_parameters, broken_warnings
+from analysis.measures.candidates import (
+    broken_parameters,
+    broken_warnings,
+    fitting_schemes,
+)
 from analysis.measures.context import MeasureContext
 from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
 from analysis.measures.input_quantizers import InputQuantizer, InputQuantizers
+from analysis.measures.probing import like
 from quant_core.assignment import Assignment
 from quant_core.errors import QuantError
-from quant_core.quantizer import Quantizer
+from quant_core.quantizer import Quantizer, fake_quantized
 from quant_core.scheme import Scheme
 from quant_core.sites import Layer, Site
 from quant_core.tap import Tap
@@ -24,6 +29,8 @@ _BATCH = (64, 512)
 """Usual batch, and the largest one, for networks so small that calls cost the time."""
 _BATCH_VALUES = 1 << 16
 _TOKEN_VALUES = 1 << 10  # values that a token id stands for
+_SMALL = 1 << 18
+"""Values of a weight up to which it is quantized in all schemes at a time."""
 
 Change = tuple[dict[str, Tensor], dict[str, Callable[[Tensor], Tensor]]]
 """New weights by parameter name and changed activations by site name."""
@@ -81,6 +88,7 @@ class Measuring:
         self.warnings: list[str] = []
         self._broken_samples = 0
         self._broken_site = ""
+        self._at_once: tuple[str, dict[Scheme, Tensor]] = "", {}
 
     def broken(self) -> dict[str, Tensor]:
         """Return stand-ins for weights that hold NaN, and warn of them."""
@@ -114,12 +122,30 @@ class Measuring:
     def weights(self, setting: Setting) -> dict[str, Tensor]:
         """Return the stored weights of a setting by parameter name."""
         found = {}
+        single = len(setting.weights) == 1
         for name, scheme in setting.weights.items():
             if scheme is not None:
                 layer = self.layers[name]
                 weight = self.parameters[layer.parameter].detach()
-                found[layer.parameter] = stored(scheme, weight, layer)
+                if single and weight.numel() <= _SMALL:
+                    value = self._stored_at_once(scheme, weight, layer)
+                else:
+                    value = stored(scheme, weight, layer)
+                found[layer.parameter] = like(value, weight)
         return found
+
+    def _stored_at_once(self, scheme: Scheme, weight: Tensor, layer: Layer) -> Tensor:
+        """Return a small weight; kept in all schemes until another one is asked for.
+
+        Steps go from scheme to scheme of a layer, and for small weights most of the
+        time goes into the calls.
+        """
+        if self._at_once[0] != layer.name:
+            schemes = fitting_schemes(layer, self.context.schemes)
+            values = fake_quantized(weight, schemes, layer.channel_axes)
+            self._at_once = layer.name, dict(zip(schemes, values, strict=True))
+        known = self._at_once[1].get(scheme)
+        return stored(scheme, weight, layer) if known is None else known
 
     @staticmethod
     def inputs(setting: Setting) -> dict[str, Callable[[Tensor], Tensor]]:

@@ -26,6 +26,7 @@ from analysis.measures.explained import (
 )
 from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
 from analysis.measures.lrp_qvit import allocation_rows
+from analysis.measures.memory_layout import channels_last
 from analysis.measures.probing import ONE_ROW, SHARED, SampleAxis, sample_axis
 from analysis.measures.relevance_scores import (
     BatchScores,
@@ -143,7 +144,7 @@ class Relevance:
             QuantError: an op on the way has no rule.
         """
         module, data, task = context.need_run(self.title)
-        with evaluating(module):
+        with evaluating(module), channels_last(context, module):
             yield from _Run(self, context, module, data, task).run()
 
 

@@ -163,7 +163,7 @@ class BatchScores:
         if not is_scored(call):
             return
         n = self._samples
-        r = split_samples(relevance, self._axis(call), n, 0)
+        r = _split(relevance, self._axis(call), n)
         sums = torch.zeros(_SUMS, n, dtype=torch.float64, device=r.device)
         sums[1] = r.abs().sum(1)
         sums[2] = r.sum(1)
@@ -196,7 +196,7 @@ class BatchScores:
             axis = self._axis(passage.call)
             if n > 1 and (x.dim() <= axis.axis or x.shape[axis.axis] % n):
                 return whole
-            found += split_samples(x, axis, n, 0).sum(1)
+            found += _split(x, axis, n).sum(1)
         return found
 
     def add_to(
@@ -213,6 +213,13 @@ class BatchScores:
             table[:, column] = tally.sums.T.cpu().numpy() * scale
         samples = first + np.flatnonzero(good)
         scores.add(targets, samples, table[good])
+
+
+def _split(x: Tensor, axis: SampleAxis, samples: int) -> Tensor:
+    """Return `[samples, values]`, the values of a sample in any order."""
+    if axis == ONE_ROW and x.dim() == 4 and not x.is_contiguous():
+        x = x.permute(0, 2, 3, 1)  # a view where channels lie last
+    return split_samples(x, axis, samples, 0)
 
 
 def is_scored(call: Call) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,17 +49,32 @@ class Kl:
         self, reference: torch.Tensor, quantized: torch.Tensor, batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return KL summed over positions, and the number of positions, per sample."""
+        return self.against(reference, batch)(quantized)
+
+    def against(
+        self, reference: torch.Tensor, batch: Batch
+    ) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+        """Return `error` as a function of the quantized output alone.
+
+        The distribution of a small reference is computed once for all of them.
+        """
         classes = reference.shape[-1]
-        p, q = reference.reshape(-1, classes), quantized.reshape(-1, classes)
+        p, keep = reference.reshape(-1, classes), self._positions(reference, batch)
+        weight = keep.sum(1, dtype=torch.float64)
         rows = max(1, _CHUNK // classes)
-        parts = [
-            _kl_rows(p[i : i + rows], q[i : i + rows]) for i in range(0, len(p), rows)
-        ]
-        keep = self._positions(reference, batch)
-        divergence = torch.cat(parts).view(keep.shape)
-        # Padding may hold anything, NaN included.
-        numerator = divergence.masked_fill(~keep, 0.0).sum(1)
-        return numerator, keep.sum(1, dtype=torch.float64)
+        known = _Floats.of(p) if len(p) <= rows else None
+
+        def error(quantized: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            q = quantized.reshape(-1, classes)
+            parts = [
+                (known or _Floats.of(p[i : i + rows])).divergence(q[i : i + rows])
+                for i in range(0, len(p), rows)
+            ]
+            # Padding may hold anything, NaN included.
+            divergence = torch.cat(parts).view(keep.shape).masked_fill(~keep, 0.0)
+            return divergence.sum(1), weight
+
+        return error
 
     def probe(
         self, output: torch.Tensor, batch: Batch, signs: torch.Tensor
@@ -195,9 +211,30 @@ def _fisher_factor(output: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
     return signed - p * signed.sum(-1, keepdim=True)
 
 
-def _kl_rows(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    """Return KL per row in float64: the terms nearly cancel at 8 bits."""
-    log_p, log_q = p.double().log_softmax(-1), q.double().log_softmax(-1)
-    terms = log_p.exp() * (log_p - log_q)
-    # A class that is ruled out (logit -inf) on both sides contributes nothing.
-    return terms.masked_fill(torch.isneginf(log_p), 0.0).sum(-1)
+@dataclass(frozen=True)
+class _Floats:
+    """Distributions of the float network, one per row, in float64.
+
+    Attributes:
+        log_p: Logarithms; 0 for a class that is ruled out (logit -inf).
+        p: Probabilities.
+    """
+
+    log_p: torch.Tensor
+    p: torch.Tensor
+
+    @classmethod
+    def of(cls, logits: torch.Tensor) -> _Floats:
+        """Return the distributions of logits `[rows, classes]`."""
+        log_p = logits.double().log_softmax(-1)
+        p = log_p.exp()
+        return cls(log_p.masked_fill(torch.isneginf(log_p), 0.0), p)
+
+    def divergence(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return KL per row in float64: the terms nearly cancel at 8 bits.
+
+        A class that is ruled out contributes nothing.
+        """
+        log_q = logits.double().log_softmax(-1)
+        difference = self.log_p - log_q
+        return torch.where(self.p != 0, self.p * difference, 0.0).sum(-1)

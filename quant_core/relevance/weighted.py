@@ -189,11 +189,12 @@ def convolution_back(use: Weighted) -> Callable[[Tensor, Tensor], Tensor] | None
         for v in (given.get("stride", 1), padding, given.get("dilation", 1))
     )
     groups = given.get("groups", 1)
-    layout = torch.contiguous_format
-    if axes == 2 and 1 < groups < x.shape[1]:
+    layout, last = torch.contiguous_format, torch.channels_last
+    follows = axes == 2 and (_lies(x, last) or _lies(weight, last))
+    if follows or (axes == 2 and 1 < groups < x.shape[1]):
         # In its own layout oneDNN fills the channels of every group up to the width
         # of a vector; with channels last it does not, which takes half the time.
-        layout = torch.channels_last
+        layout = last
 
     def back(gradient: Tensor, weight: Tensor) -> Tensor:
         found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
@@ -209,9 +210,14 @@ def convolution_back(use: Weighted) -> Callable[[Tensor, Tensor], Tensor] | None
             groups,
             [True, False, False],
         )
-        return found[0].contiguous()
+        return found[0] if follows else found[0].contiguous()
 
     return back
+
+
+def _lies(x: Tensor, layout: torch.memory_format) -> bool:
+    """Tell whether a tensor lies in memory in a layout, and not in the plain one."""
+    return x.is_contiguous(memory_format=layout) and not x.is_contiguous()
 
 
 def _per_channel(values: Tensor, result: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 
 from quant_core.errors import QuantError
 from quant_core.formats import FORMATS
-from quant_core.quantizer import Quantizer, errors
+from quant_core.quantizer import Quantizer, errors, fake_quantized
 from quant_core.scheme import Scheme, parse_scheme
 from tests.helpers import truth_fake_quantize
 
@@ -187,3 +187,13 @@ def test_bad_input_is_told() -> None:
         quantizer.error(x, params=quantizer.fit(torch.randn(5, 8)))
     with pytest.raises(QuantError, match="does not divide the 8 values"):
         Quantizer(Scheme("int4", "group(3)")).error(x)
+
+
+def test_many_schemes_at_a_time_store_the_same_bits() -> None:
+    x = torch.randn(6, 8, 3, 3).to(memory_format=torch.channels_last)
+    keys = ("int2", "int8", "nf4", "fp8_e4m3", "int4/tensor", "int3/group(4)")
+    schemes = [parse_scheme(key) for key in keys]
+    found = fake_quantized(x, schemes)
+    assert found.shape == (len(schemes), *x.shape)
+    for scheme, stored in zip(schemes, found, strict=True):
+        assert torch.equal(stored, Quantizer(scheme).fake_quantize(x))

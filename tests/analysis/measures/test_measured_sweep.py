@@ -67,15 +67,18 @@ def test_only_what_lies_behind_each_change_is_run(
     forward = nn.Linear.forward
 
     def counted(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-        runs.append(1)
+        runs.append(len(x))
         return forward(layer, x)
 
     monkeypatch.setattr(nn.Linear, "forward", counted)
     updates = list(MeasuredError().run(ctx))
     assert updates[-1].done == updates[-1].total
     # Timing and recording run all 8 layers; a change of layer k the 8 - k from it on,
-    # in two formats; the check runs the middle and the last one again, and in full.
-    assert len(runs) == 8 + 8 + 2 * sum(range(1, 9)) + 2 * 8
+    # in two formats. Before, two samples are recorded; the check runs them from the
+    # middle and the last layer on, and in full.
+    assert runs.count(16) == 8 + 8 + 2 * sum(range(1, 9))
+    assert runs.count(2) == 8 + (4 + 8) + (1 + 8)
+    assert set(runs) == {2, 16}
     told = [u.arrays[FORWARD_SECONDS] for u in updates if u.arrays]
     assert [seconds.shape for seconds in told] == [(1,)]
 
@@ -128,9 +131,9 @@ def test_a_run_of_several_batches_goes_on_where_it_stopped() -> None:
     updates = list(MeasuredError().run(again))
     handle.remove()
     assert last_rows(updates) == last_rows(whole)
-    # Timing 4 batches; then, of the last two: recording, 4 steps, 2 checked twice
-    # in the first of them.
-    assert len(runs) == 4 + 2 * (1 + 4) + 2
+    # Timing 4 batches; then, of the last two: recording and 4 steps; before them, on
+    # two samples, recording and 2 steps checked, run twice each.
+    assert len(runs) == 4 + 2 * (1 + 4) + (1 + 2 * 2)
     assert updates[-1].done == updates[-1].total
 
 
