@@ -131,6 +131,7 @@ class MainWindow(QMainWindow):
     def _build_views(self) -> None:
         from app.desk import Desk
         from app.help_topics import set_topic
+        from app.links import RowLink
         from app.logbook import Logbook
         from app.panels import panels_of
         from app.views.channels import ChannelsView
@@ -152,6 +153,7 @@ class MainWindow(QMainWindow):
         self.layers = LayerTableView(context, self.settings, self)
         self.heatmap = HeatmapView(context)
         self.sensitivity = SensitivityView(context)
+        RowLink(self.heatmap, self.sensitivity, self.heatmap.link_switch)
         self.distribution = DistributionView(context)
         self.channels = ChannelsView(context)
         self.error_map = ErrorMapView(context)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QAbstractButton
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 PREFIX = "panels/"
 
 
-def remember(settings: Settings, key: str, box: QAbstractButton) -> None:
+def remember(settings: Settings, key: str, box: QAbstractButton | QAction) -> None:
     """Set a box as it was left, and keep what becomes of it.
 
     Args:
@@ -33,7 +34,7 @@ def remember_panels(window: MainWindow) -> None:
     looked at now, and the next model may have others.
     """
     sensitivity, distribution = window.sensitivity, window.distribution
-    for key, box in (
+    boxes: tuple[tuple[str, QAbstractButton | QAction], ...] = (
         ("distribution/log", distribution.log_box),
         ("distribution/widest", distribution.sort_box),
         ("sensitivity/log", sensitivity.log_box),
@@ -43,5 +44,8 @@ def remember_panels(window: MainWindow) -> None:
         ("error_map/signed", window.error_map.sign_box),
         ("trade_off/names", window.trade_off.names_box),
         ("trade_off/by_layer", window.trade_off.layers_box),
-    ):
+        ("distribution/linked", distribution.link_switch),
+        ("heatmap/linked", window.heatmap.link_switch),
+    )
+    for key, box in boxes:
         remember(window.settings, key, box)

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.context import AppContext
+from app.links import ValueLink
 from app.models.kept import INPUT, SOURCES, WEIGHTS, kept_distribution, why_missing
 from app.models.level_grid import (
     SHARED,
@@ -136,6 +137,8 @@ class DistributionView(PlotPanel):
         self.clip_bar.settled.connect(self._on_grid)
         self.clip_bar.applied.connect(self._on_limits)
         self.clip_bar.predictRequested.connect(self._on_predict)
+        self.link_switch = self.add_switch("&Link values of both plots")
+        ValueLink(self.histogram, self.channels, self.link_switch)
         self.histogram.dragged.connect(self.clip_bar.drag)
         self.histogram.dropped.connect(self._on_grid)
         self.histogram.resetRequested.connect(self.clip_bar.reset)

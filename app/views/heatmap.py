@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pyqtgraph as pg
-from PySide6.QtCore import QPointF, QRectF, Qt, Slot
+from numpy.typing import NDArray
+from PySide6.QtCore import QPointF, QRectF, Qt, Signal, Slot
 from PySide6.QtGui import QBrush, QKeyEvent, QPen
 from PySide6.QtWidgets import QComboBox, QLabel, QWidget
 
@@ -33,7 +34,13 @@ UNSURE = 0.5
 
 
 class HeatmapView(PlotPanel):
-    """Layers x formats of predicted error on a log colour scale."""
+    """Layers x formats of predicted error on a log colour scale.
+
+    Signals:
+        rowsMoved: Other rows are in view.
+    """
+
+    rowsMoved = Signal()
 
     def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
         """Listen to the context; draw when shown."""
@@ -81,6 +88,7 @@ class HeatmapView(PlotPanel):
         self.plot.box.boxed.connect(self._on_boxed)
         self.plot.fitRequested.connect(self.fit)
         self.plot.box.sigRangeChanged.connect(self._on_range)
+        self.link_switch = self.add_switch("Move with the bars of &Sensitivity")
 
     # -- what changed --------------------------------------------------------------
 
@@ -110,6 +118,21 @@ class HeatmapView(PlotPanel):
     @Slot()
     def _on_range(self, *_: object) -> None:
         self._fits_selection = False
+        self.rowsMoved.emit()
+
+    @property
+    def layers_shown(self) -> NDArray[np.int64]:
+        """Layers from the top row down, in view or not."""
+        return self._order
+
+    def rows_shown(self) -> tuple[float, float] | None:
+        """Return the rows in view; None while there is no picture."""
+        low, high = self.plot.box.viewRange()[1]
+        return None if self.is_empty else (low, high)
+
+    def show_rows(self, low: float, high: float) -> None:
+        """Show rows."""
+        self.map.show_rows(low, high)
 
     def refresh(self, stale: set[str]) -> None:
         """Redraw what changed."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import Qt, QTimer, Slot
+from PySide6.QtCore import Qt, QTimer, Signal, Slot
 from PySide6.QtGui import QAction, QKeyEvent
 from PySide6.QtWidgets import (
     QComboBox,
@@ -66,7 +66,13 @@ at most this many times its own duration apart."""
 
 
 class SensitivityView(PlotPanel):
-    """Bars, ranks, scatter, quality, spectrum and input relevance of one project."""
+    """Bars, ranks, scatter, quality, spectrum and input relevance of one project.
+
+    Signals:
+        rowsMoved: Other rows of the bars are in view.
+    """
+
+    rowsMoved = Signal()
 
     def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
         """Listen to the context; draw when shown."""
@@ -162,9 +168,27 @@ class SensitivityView(PlotPanel):
         page.said.connect(self.read_out.set_full)
         page.redraw.connect(self._on_any)
         page.fitRequested.connect(self.fit)
+        if isinstance(page, BarsPage):
+            page.bars.moved.connect(self.rowsMoved)
         if isinstance(page, QualityPage):
             page.compared.connect(self.compare)
         return page
+
+    @property
+    def layers_shown(self) -> NDArray[np.int64]:
+        """Layers from the top row down, in view or not."""
+        return np.zeros(0, dtype=np.int64) if self.scene is None else self.scene.layers
+
+    def rows_shown(self) -> tuple[float, float] | None:
+        """Return the rows of the bars in view; None while there are no bars."""
+        page = None if self.is_empty else self.pages.get(self.picture_key)
+        return page.bars.rows_shown() if isinstance(page, BarsPage) else None
+
+    def show_rows(self, low: float, high: float) -> None:
+        """Show rows of the bars."""
+        page = self.page_of(BARS)
+        assert isinstance(page, BarsPage)
+        page.bars.show_rows(low, high)
 
     # -- what changed --------------------------------------------------------------
 

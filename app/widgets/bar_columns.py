@@ -261,12 +261,14 @@ class BarColumns(QWidget):
         clicked: Row and keyboard modifiers.
         boxed: Rows whose bar a box touches, and whether they are to be added.
         fitRequested: The person asked for all rows.
+        moved: Other rows are in view.
     """
 
     hovered = Signal(object)
     clicked = Signal(object, object)
     boxed = Signal(object, object)
     fitRequested = Signal()
+    moved = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Make the first column; others are made when there is something in them."""
@@ -280,6 +282,7 @@ class BarColumns(QWidget):
         self._grid.setHorizontalSpacing(theme().em(0.5))
         self._grid.setVerticalSpacing(0)
         self._add_column()
+        self.plots[0].box.sigYRangeChanged.connect(self._on_moved)
 
     def _add_column(self) -> None:
         number = len(self.plots)
@@ -336,6 +339,19 @@ class BarColumns(QWidget):
             span = min(high - low, self._count)
             start = min(max(row + 0.5 - span / 2, 0.0), self._count - span)
             self.plots[0].box.setYRange(start, start + span, padding=0)
+
+    def rows_shown(self) -> tuple[float, float]:
+        """Return the rows in view."""
+        low, high = self.plots[0].box.viewRange()[1]
+        return low, high
+
+    def show_rows(self, low: float, high: float) -> None:
+        """Show rows."""
+        self.plots[0].box.setYRange(low, high, padding=0)
+
+    @Slot()
+    def _on_moved(self, *_: object) -> None:
+        self.moved.emit()
 
     @Slot()
     def fit(self) -> None:

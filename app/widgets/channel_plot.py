@@ -25,6 +25,7 @@ class ChannelPlot(Plot):
         """Make an empty plot."""
         super().__init__(name, parent)
         self._low = self._high = np.zeros(0)
+        self._y = [0.0, 1.0]
         self.order = np.zeros(0, dtype=np.int64)
         self._place = self.order
         self._shown: object = None
@@ -110,6 +111,11 @@ class ChannelPlot(Plot):
             line.setVisible(len(limits) > 0)
             if len(limits):
                 line.setValue(float(limits[end]))
+
+    @property
+    def values(self) -> list[float]:
+        """The values from the smallest to the largest, with some room."""
+        return self._y
 
     def channel_at(self, x: float) -> int:
         """Return the channel at a view coordinate, -1 outside.

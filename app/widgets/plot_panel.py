@@ -120,9 +120,9 @@ class PlotPanel(QWidget):
         button.setToolTip("Save or copy the picture and the numbers behind it")
         button.setAccessibleName("Save or copy the picture or its numbers")
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        menu = QMenu(button)
-        menu.addActions(self._actions)
-        button.setMenu(menu)
+        self._menu = QMenu(button)
+        self._menu.addActions(self._actions)
+        button.setMenu(self._menu)
         return button
 
     def _make_actions(self) -> list[QAction]:
@@ -162,6 +162,14 @@ class PlotPanel(QWidget):
     def add_control_row(self, row: QWidget) -> None:
         """Put a further row of controls under the first; it is in no picture."""
         self._outside.insertWidget(1, row)
+
+    def add_switch(self, text: str) -> QAction:
+        """Return an action to be checked or not, added to the menu of the picture."""
+        action = QAction(text, self)
+        action.setCheckable(True)
+        self._menu.addAction(action)
+        self._actions.append(action)
+        return action
 
     def add_list(self, widget: QWidget) -> None:
         """Put a list under the picture, with a handle between; it is in no picture."""
