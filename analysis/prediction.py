@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
+from quant_core.assignment import entries_in
 
 if TYPE_CHECKING:
     from quant_core.assignment import Assignment
@@ -174,6 +175,7 @@ class Predictor:
         self._weight = np.asarray(weight, dtype=np.float64)
         _, self._cluster = np.unique(np.asarray(sample), return_inverse=True)
         self._own, self._outputs = own, outputs
+        self._count = len(columns)
         self._index: dict[tuple[str, str], dict[str, int]] = {}
         for number, (part, target, key) in enumerate(columns.tolist()):
             self._index.setdefault((part, key), {})[target] = number
@@ -230,9 +232,8 @@ class Predictor:
     ) -> NDArray[np.int64]:
         if assignment.layers is not self._layers:
             self._layers, self._known = assignment.layers, {}
-        used = np.unique(choice)
         numbers = np.empty(len(choice), dtype=np.int64)
-        for index in used:
+        for index in entries_in(choice).tolist():
             here = choice == index
             numbers[here] = self._numbers(part, assignment.palette[index])[here]
         return numbers
@@ -253,7 +254,10 @@ class Predictor:
                 np.array(at_sites, dtype=np.int64),
             ]
         )
-        return np.sort(flat[flat >= 0]), int((flat == -2).sum())
+        # Marked, not sorted: no column is used twice.
+        used = np.zeros(self._count, dtype=np.bool_)
+        used[flat[flat >= 0]] = True
+        return np.flatnonzero(used), int((flat == -2).sum())
 
     def predict(self, assignment: Assignment) -> Prediction:
         """Return the predicted error of `assignment`.
@@ -295,8 +299,10 @@ class Predictor:
     def _move_to(self, columns: NDArray[np.int64]) -> None:
         """Make `columns` the active ones, touching only those that differ."""
         assert self._v is not None
-        added = np.setdiff1d(columns, self._active, assume_unique=True)
-        removed = np.setdiff1d(self._active, columns, assume_unique=True)
+        change = np.zeros(self._count, dtype=np.int8)
+        change[columns] += 1
+        change[self._active] -= 1
+        added, removed = np.flatnonzero(change > 0), np.flatnonzero(change < 0)
         if len(added) + len(removed) > len(columns):
             self._sum[:] = 0
             self._square[:] = 0

@@ -78,7 +78,7 @@ class FindingsView(QWidget):
         self.setAccessibleName("Findings")
         self._arrange()
         context.projectChanged.connect(self._on_project)
-        context.assignmentChanged.connect(self._invalidate)
+        context.assignmentChanged.connect(self._on_edit)
         context.rowsAdded.connect(self._invalidate)
         context.runsChanged.connect(self._invalidate)
         context.assignmentsChanged.connect(self._invalidate)
@@ -143,6 +143,14 @@ class FindingsView(QWidget):
         self._scroll.setWidget(QWidget())
         self._stack.setCurrentWidget(self._scroll)
         self._bar.hide()
+
+    @Slot(object)
+    def _on_edit(self, _layers: object) -> None:
+        """Wait for a pause: one edit seldom comes alone, and none waits for rules."""
+        self._step.stop()
+        self._rules = None
+        self._timer.stop()
+        self._invalidate()
 
     @Slot()
     def _invalidate(self, *_: object) -> None:

@@ -127,6 +127,7 @@ class TradeOffView(PlotPanel):
             else:
                 self._show_now()
                 self.proposal.renew()
+                self.plot.finish()
             if offer.key != state_key(project, offer.held):
                 self._renew()
 
@@ -176,6 +177,7 @@ class TradeOffView(PlotPanel):
             self._must_fit = False
             self.fit()
         self.plot.keep_fitting()
+        self.plot.finish()
 
     def _has_errors(self) -> bool:
         """Return whether there is something to choose; False leaves an empty state."""

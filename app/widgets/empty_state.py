@@ -41,6 +41,7 @@ class EmptyState(QWidget):
         self._title = QLabel(self)
         self._text = QLabel(self)
         self._button = QPushButton(self)
+        self._said: tuple[str, str, str] | None = None
         font = self._title.font()
         font.setPointSizeF(font.pointSizeF() * 1.25)
         font.setBold(True)
@@ -63,6 +64,9 @@ class EmptyState(QWidget):
 
     def set_text(self, title: str, text: str, action: str = "") -> None:
         """Change what is said; an empty `action` hides the button."""
+        if (title, text, action) == self._said:
+            return
+        self._said = title, text, action
         self._title.setText(title)
         self._text.setText(text)
         self._button.setText(action)

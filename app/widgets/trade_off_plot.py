@@ -273,6 +273,11 @@ class TradeOffPlot(Plot):
 
     # -- the visible part ----------------------------------------------------------
 
+    def finish(self) -> None:
+        """Draw now what waits for the end of the turn, so that it is painted once."""
+        if self._later.isActive():
+            self._draw_visible()
+
     @Slot()
     def _on_range(self, *_: object) -> None:
         if not self._later.isActive():

@@ -164,6 +164,23 @@ def test_a_panel_hidden_while_it_judges_starts_no_more(
     assert view._is_stale, "it catches up when it is shown again"
 
 
+def test_an_edit_does_not_wait_for_rules_that_judge_what_was(
+    qtbot: QtBot, context: AppContext
+) -> None:
+    project = made(10, ERRORS)
+    view = shown(qtbot, context, project)
+    view._begin()
+    view._judge_one()
+    assert view._step.isActive()
+    project.set_weight(range(10), Scheme("int4"))
+    context._flush()
+    assert not view._step.isActive()
+    assert view._timer.isActive()
+    settled(qtbot, view)
+    found = [f.title for f in view.diagnosis.findings]
+    assert found == [f.title for f in diagnose(project).findings]
+
+
 @pytest.mark.parametrize("layers", [0, 1, 10])
 def test_without_results_there_is_a_first_step(
     qtbot: QtBot, context: AppContext, layers: int

@@ -7,7 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
-from quant_core.assignment import Assignment
+from quant_core.assignment import Assignment, entries_in
 from quant_core.cost import bops, weight_bits
 from quant_core.errors import QuantError
 from quant_core.scheme import Scheme, parse_scheme
@@ -261,3 +261,9 @@ def test_sixty_thousand_layers_are_edited_in_milliseconds() -> None:
         plan.totals()
         seconds.append(clock() - begin)
     assert_within(0.002, seconds)
+
+
+@pytest.mark.parametrize("choice", [[], [0], [3, 0, 3, 7], [2, 2]])
+def test_entries_in_a_choice_rise_and_come_once(choice):
+    entries = np.array(choice, dtype=np.int16)
+    assert entries_in(entries).tolist() == np.unique(entries).tolist()
