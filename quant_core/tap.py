@@ -141,6 +141,16 @@ class Listener:
         """Return the result of a call that the model makes."""
         return call.run()
 
+    def compute(
+        self,
+        op: Op,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Return the result of an op whose output is a site."""
+        return func(*args, **kwargs)
+
     def activation(self, site: Site, x: Tensor) -> Tensor:
         """Return the activation to go on with, `x` itself to leave it alone."""
         return x
@@ -388,7 +398,7 @@ class _Session(TorchFunctionMode):
         self, func: Any, op: Op, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         self._announce_write(func, args, kwargs)
-        result = func(*args, **kwargs)
+        result = self._listener.compute(op, func, args, kwargs)
         if not isinstance(result, Tensor) or not result.is_floating_point():
             return result
         count = self._count(op.name)

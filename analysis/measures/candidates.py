@@ -49,6 +49,26 @@ class Candidates:
             for key, names in refused.items()
         )
 
+    def form(
+        self, layers: Iterable[Layer], parameters: Mapping[str, Tensor], room: int
+    ) -> None:
+        """Form and keep what `deltas` will be asked for, if all of it is small.
+
+        One layer after the other takes half the time that it takes in between the
+        steps of a network. Look-ups are left out: they ask for single rows.
+
+        Args:
+            layers: Layers whose candidates will be needed.
+            parameters: By name.
+            room: Most bytes that may be kept.
+        """
+        used = [layer for layer in layers if layer.kind != "embedding"]
+        needed = sum(4 * x.parameters * len(self._schemes[x.name]) for x in used)
+        if needed <= room:
+            self._room = max(self._room, needed)
+            for layer in used:
+                self.deltas(layer, parameters[layer.parameter])
+
     def schemes_of(self, layer: Layer) -> tuple[Scheme, ...]:
         """Return the schemes that fit `layer`, in the order asked for."""
         return self._schemes[layer.name]

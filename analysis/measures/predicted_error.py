@@ -32,6 +32,8 @@ from quant_core.tap import Tap
 
 _ACTIVATION_BYTES = 2 << 30
 _KEEP_CANDIDATES = 2 << 30
+_SMALL_MODEL = 16 << 20
+"""Bytes of candidates that are kept in any case: those of one layer of a larger one."""
 _MAX_BATCH = 512
 _MIN_SAMPLES = 8
 """A standard error from fewer samples is too uncertain to stop on."""
@@ -163,6 +165,7 @@ class _Probing:
                 yield from self._calibrate(batches, quantizers, site_axes)
             keep = _KEEP_CANDIDATES if uses is None else 0
             candidates = Candidates(healthy, self.context.schemes, keep)
+            candidates.form(healthy, parameters, _SMALL_MODEL)
             self.warnings += candidates.warnings
             columns = _columns(healthy, candidates, quantizers)
             if not columns.table:
@@ -193,6 +196,7 @@ class _Probing:
             lambda: call(module, one),
             lambda: call(module, pair),
             self.tap.session,
+            with_sites=bool(self.context.input_schemes),
         )
 
     def _batch_size(self, layout: Layout | None) -> int:

@@ -7,15 +7,19 @@ projections `v` the moment it arrives, so that no gradient outlives its layer.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from analysis.measures.candidates import Candidates
+from quant_core.frozen_norm import frozen_batch_norm
+from quant_core.ops import Op
 from quant_core.projections import (
     activation_projections,
     conv_projections,
@@ -147,10 +151,14 @@ def sample_axis(one: Tensor, two: Tensor) -> SampleAxis | None:
         return None
     if one.shape == two.shape:
         return SHARED if torch.equal(one, two) else None
-    # NaN is equal to nothing; what is not finite is compared as 0.
-    one, two = (torch.nan_to_num(x, 0.0, 0.0, 0.0) for x in (one, two))
+    one, two = one.float(), two.float()
+    largest = float(one.abs().max())
+    if not math.isfinite(largest):
+        # NaN is equal to nothing; what is not finite is compared as 0.
+        one, two = (torch.nan_to_num(x, 0.0, 0.0, 0.0) for x in (one, two))
+        largest = float(one.abs().max())
     # Batches of different size round differently, by far less than this.
-    tolerance = 0.02 * float(one.abs().max())
+    tolerance = 0.02 * largest
     for axis, size in enumerate(one.shape):
         doubled = (*one.shape[:axis], 2 * size, *one.shape[axis + 1 :])
         if two.shape != doubled:
@@ -158,7 +166,7 @@ def sample_axis(one: Tensor, two: Tensor) -> SampleAxis | None:
         outer = two.narrow(axis, 0, size)
         inner = _unfolded(two, axis, 2).select(axis + 1, 0)
         for first, is_inner in ((outer, False), (inner, True)):
-            if float((first.double() - one.double()).abs().max()) <= tolerance:
+            if float((first - one).abs().max()) <= tolerance:
                 return SampleAxis(axis, is_inner)
     return None
 
@@ -173,6 +181,8 @@ def find_layout(
     run_two: Callable[[], object],
     session: Callable[[Listener], Any],
     one: LayoutListener | None = None,
+    *,
+    with_sites: bool = True,
 ) -> Layout | None:
     """Return where the samples lie in every operand, or None if somewhere unknown.
 
@@ -181,6 +191,7 @@ def find_layout(
         run_two: Runs it on the first two.
         session: `Tap.session`.
         one: Listens to the first sample; it may note more for itself.
+        with_sites: Also look at the activations that are no operands of layers.
 
     Returns:
         The layout; None when one row per sample is impossible, so that samples
@@ -193,8 +204,14 @@ def find_layout(
     if one.opaque or one.operands.keys() != two.operands.keys():
         return None
     uses: dict[UseKey, SampleAxis] = {}
+    known: dict[object, SampleAxis | None] = {}
     for key, operand in one.operands.items():
-        axis = sample_axis(operand, two.operands[key])
+        pair = operand, two.operands[key]
+        # Layers that share their input (query, key, value) have one answer.
+        same = tuple((x.data_ptr(), x.shape, x.stride()) for x in pair)
+        if same not in known:
+            known[same] = sample_axis(*pair)
+        axis = known[same]
         shared = axis == SHARED and operand.shape[0] == 1
         if axis is None or (axis == SHARED and not shared):
             return None
@@ -202,7 +219,7 @@ def find_layout(
             return None
         uses[key] = axis
     sites: dict[str, SampleAxis] = {}
-    for name, x in one.sites.items():
+    for name, x in one.sites.items() if with_sites else ():
         if name in two.sites:
             axis = sample_axis(x, two.sites[name])
             if axis is not None and axis != SHARED:
@@ -348,6 +365,14 @@ class ProbeListener(Listener):
 
         on_gradient(alias, project)
         return alias
+
+    def compute(
+        self, op: Op, func: Callable[..., Any], args: Any, kwargs: dict[str, Any]
+    ) -> Any:
+        """See `Listener.compute`."""
+        if func is F.batch_norm:
+            return frozen_batch_norm(*args, **kwargs)
+        return func(*args, **kwargs)
 
     def _keep(self, x: Tensor) -> _Kept:
         kept = _Kept(x.detach())
