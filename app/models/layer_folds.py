@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
+
+
+def _nothing() -> Indices:
+    return np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,6 +25,8 @@ class Rows:
         row: `[layers]` row of each layer, that of its block when folded; -1 when
             filtered out.
         folded: `[rows]` which rows stand for several layers; None when none does.
+        grouped: `[n]` the layers of `listed` row by row; not read without folds.
+        starts: `[rows + 1]` where each row begins in `grouped`.
     """
 
     listed: Indices
@@ -28,6 +34,8 @@ class Rows:
     order: Indices
     row: Indices
     folded: NDArray[np.bool_] | None = None
+    grouped: Indices = field(default_factory=_nothing)
+    starts: Indices = field(default_factory=_nothing)
 
     @classmethod
     def of(
@@ -58,7 +66,17 @@ class Rows:
         first[mine[starts]] = numbers[starts]
         row = np.full(total, -1, dtype=np.int64)
         row[listed] = np.where(is_one_row[mine], first[mine], numbers)
-        return cls(listed, place, order, row, is_one_row[mine[is_shown]])
+        rows = row[listed]
+        grouped = listed[np.argsort(rows, kind="stable")]
+        begins = np.append(0, np.cumsum(np.bincount(rows, minlength=len(order))))
+        is_block = is_one_row[mine[is_shown]]
+        return cls(listed, place, order, row, is_block, grouped, begins)
+
+    def members(self, row: int) -> Indices:
+        """Return the layers of one row, from the top."""
+        if self.folded is None:
+            return self.order[row : row + 1]
+        return self.grouped[self.starts[row] : self.starts[row + 1]]
 
     def layers_at(self, rows: Indices) -> Indices:
         """Return the layers of rows, from the top; all of a folded block."""

@@ -82,6 +82,7 @@ class LayerTableModel(QAbstractTableModel):
         self._partners: frozenset[int] = frozenset()
         self._found: NDArray[np.bool_] | None = None
         self._scales: dict[str, tuple[float, float] | None] = {}
+        self._blocks: dict[tuple[int, str, int], object] = {}
 
     # -- contents --------------------------------------------------------------
 
@@ -111,7 +112,7 @@ class LayerTableModel(QAbstractTableModel):
 
         Rows stay where they are: an edit must not move the row under the cursor.
         """
-        self._scales = {}
+        self._scales, self._blocks = {}, {}
         if self.rowCount():
             right, bottom = len(self.columns) - 1, self.rowCount() - 1
             self.dataChanged.emit(self.index(0, 0), self.index(bottom, right))
@@ -218,7 +219,7 @@ class LayerTableModel(QAbstractTableModel):
         # Numbers of blocks are looked for only once there is something to fold.
         blocks = layers.parameters if self._folded is None else layers.block_numbers
         self.rows = Rows.of(chosen, blocks, self._folded)
-        self._scales = {}
+        self._scales, self._blocks = {}, {}
 
     def _mask(self, query: str) -> NDArray[np.bool_]:
         # Gathering the fields of 60,000 layers takes longer than sorting them.
@@ -286,7 +287,7 @@ class LayerTableModel(QAbstractTableModel):
     def text(self, row: int, key: str) -> str:
         """Return what a cell shows."""
         if self.rows.is_folded(row):
-            return block_text(self.layers, self.layers_at(np.array([row])), key)
+            return block_text(self.layers, self.rows.members(row), key)
         return cell_text(self.layers, self.layer_at(row), key)
 
     # -- Qt --------------------------------------------------------------------
@@ -306,7 +307,7 @@ class LayerTableModel(QAbstractTableModel):
         if self.layers.columns[index.column()].key != "bits":
             return _PLAIN
         if self.rows.is_folded(index.row()):
-            layers = self.layers_at(np.array([index.row()]))
+            layers = self.rows.members(index.row())
             return _PLAIN if self.layers.locked[layers].all() else _EDITABLE
         is_locked = self.layers.locked[self.rows.order[index.row()]]
         return _PLAIN if is_locked else _EDITABLE
@@ -321,7 +322,7 @@ class LayerTableModel(QAbstractTableModel):
             return column.align
         row = index.row()
         if self.rows.is_folded(row):
-            return self._of_block(self.layers_at(np.array([row])), column, role)
+            return self._of_block(row, column.key, role)
         layer = int(self.rows.order[row])
         if role == DISPLAY:
             return cell_text(self.layers, layer, column.key)
@@ -332,17 +333,29 @@ class LayerTableModel(QAbstractTableModel):
             return self._paper(layer)
         return self._more(layer, column, role)
 
-    def _of_block(self, layers: NDArray[np.int64], column: Column, role: int) -> object:
+    def _of_block(self, row: int, key: str, role: int) -> object:
         """Return one aspect of a cell of a folded block."""
-        data, key = self.layers, column.key
+        layers = self.rows.members(row)
+        if role == PAPER:
+            if self._found is not None and self._found[layers].any():
+                return theme().brush("warning", alpha=FOUND_ALPHA)
+            is_tied = not self._partners.isdisjoint(layers.tolist())
+            return theme().brush("partner") if is_tied else None
+        if (row, key, role) not in self._blocks:
+            # A block may have thousands of layers, and is painted often.
+            self._blocks[row, key, role] = self._told_of(layers, key, role)
+        told = self._blocks[row, key, role]
+        # Not kept: colours change with the theme.
+        muted = theme().colour("muted") if told else None
+        return muted if role == INK else told
+
+    def _told_of(self, layers: NDArray[np.int64], key: str, role: int) -> object:
+        """Return what the layers of a folded block have to say together."""
+        data = self.layers
         if role == DISPLAY:
             return block_text(data, layers, key)
         if role == INK:
-            muted = all(is_muted(data, layer, key) for layer in layers.tolist())
-            return theme().colour("muted") if muted else None
-        if role == PAPER:
-            papers = (self._paper(layer) for layer in layers.tolist())
-            return next((paper for paper in papers if paper is not None), None)
+            return all(is_muted(data, layer, key) for layer in layers.tolist())
         if role == BITS_ROLE:
             widths = np.unique(data.bits[layers])
             is_one = len(widths) == 1 and bool(data.scheme[layers].all())

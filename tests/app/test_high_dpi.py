@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
@@ -23,6 +24,7 @@ def test_no_text_of_any_panel_is_clipped_at(scale):
         capture_output=True,
         text=True,
         check=False,
+        cwd=Path(__file__).parents[2],
         env=os.environ | {"QT_SCALE_FACTOR": str(scale)},
     )
     assert done.returncode == 0, done.stderr

@@ -47,6 +47,7 @@ def test_rows_are_those_found_the_obvious_way(seed):
     assert rows.order.tolist() == [members[0] for members in expected]
     for number, members in enumerate(expected):
         assert rows.layers_at(np.array([number])).tolist() == members
+        assert rows.members(number).tolist() == members
         assert rows.row[members].tolist() == [number] * len(members)
         assert rows.is_folded(number) == (len(members) > 1)
     hidden = np.setdiff1d(np.arange(total), listed)
@@ -173,6 +174,9 @@ def test_steps_go_from_row_to_row_and_find_looks_inside(qtbot, view, context):
     assert context.selection.layers.tolist() == [6, 7, 8, 9, 10, 11]
     view.finder.open()
     qtbot.keyClicks(view.finder.bar.line, "layers.4.up")
+    qtbot.waitUntil(lambda: view.model.found.tolist() == [28])
+    papers = [view.model.index(r, 1).data(Role.BackgroundRole) for r in range(6)]
+    assert [r for r, paper in enumerate(papers) if paper is not None] == [1, 4]
     view.finder.step(1)
     assert context.selection.layers.tolist() == [28]
     assert view.model.text(view.model.row_of(28), "name") == "layers.4.up"
