@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from app.models.layer_cells import cell_text
+from app.models.layer_cells import cell_text, is_muted
 from app.models.layer_data import LayerData
+from app.models.layer_roles import (
+    BITS_ROLE,
+    DISPLAY,
+    INK,
+    LAYER_ROLE,
+    SPOKEN,
+    TIP,
+)
 from app.widgets.format import DASH, count, integer, significant, size
 
 MIXED = "mixed"
@@ -15,6 +23,47 @@ _TEXTS = ("bits", "kind", "shape", "block", "proposed")
 _SUMS = ("size", "parameters", "error", "share", "error_share")
 
 Indices = NDArray[np.int64]
+
+
+class BlockCells:
+    """Remembers what folded blocks show: one may have thousands of layers.
+
+    Args:
+        data: The layers; once their numbers change, another object is needed.
+    """
+
+    def __init__(self, data: LayerData) -> None:
+        """Remember nothing yet."""
+        self._data = data
+        self._told: dict[tuple[int, str, int], object] = {}
+
+    def tell(self, row: int, layers: Indices, key: str, role: int) -> object:
+        """Return one aspect of a cell; of its ink, whether it is muted.
+
+        Args:
+            row: Of the block.
+            layers: Of the block.
+            key: Of the column.
+            role: One of `app.models.layer_roles`.
+        """
+        if (row, key, role) not in self._told:
+            self._told[row, key, role] = self._find(layers, key, role)
+        return self._told[row, key, role]
+
+    def _find(self, layers: Indices, key: str, role: int) -> object:
+        data = self._data
+        if role == DISPLAY:
+            return block_text(data, layers, key)
+        if role == INK:
+            return all(is_muted(data, layer, key) for layer in layers.tolist())
+        if role == BITS_ROLE:
+            widths = np.unique(data.bits[layers])
+            is_one = len(widths) == 1 and bool(data.scheme[layers].all())
+            return float(widths[0]) if is_one else None
+        if role in (TIP, SPOKEN):
+            tell = block_tip if role == TIP else block_spoken
+            return tell(data, layers, key)
+        return int(layers[0]) if role == LAYER_ROLE else None
 
 
 def block_text(data: LayerData, layers: Indices, key: str) -> str:

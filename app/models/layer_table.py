@@ -21,29 +21,31 @@ from PySide6.QtCore import (
 )
 
 from analysis.select import select
-from app.models.block_cells import block_spoken, block_text, block_tip
+from app.models.block_cells import BlockCells, block_text
 from app.models.layer_cells import cell_text, cell_tip, is_muted, spoken
 from app.models.layer_columns import RIGHT, Column
 from app.models.layer_data import LayerData
 from app.models.layer_folds import Rows
+from app.models.layer_roles import (
+    ALIGN,
+    ASKED,
+    BAR_ROLE,
+    BITS_ROLE,
+    DISPLAY,
+    INK,
+    PAPER,
+    SPOKEN,
+    TIED_ROLE,
+    TIP,
+)
 from app.theme import theme
 from app.widgets.explain import wrapped
 from app.widgets.format import integer
 
 Index = QModelIndex | QPersistentModelIndex
-Role = Qt.ItemDataRole
-BITS_ROLE = int(Role.UserRole)
-BAR_ROLE = BITS_ROLE + 1
-LAYER_ROLE = BITS_ROLE + 2
-TIED_ROLE = BITS_ROLE + 3
 ARROW_ROOM = "\N{EM SPACE}"
 FOUND_ALPHA = 0.35
 
-# A cell is asked for fifteen roles at every paint, and looking a member up in an
-# enumeration costs more than answering.
-DISPLAY, ALIGN = int(Role.DisplayRole), int(Role.TextAlignmentRole)
-INK, PAPER = int(Role.ForegroundRole), int(Role.BackgroundRole)
-TIP, SPOKEN = int(Role.ToolTipRole), int(Role.AccessibleTextRole)
 _PLAIN = (
     Qt.ItemFlag.ItemIsSelectable
     | Qt.ItemFlag.ItemIsEnabled
@@ -51,20 +53,6 @@ _PLAIN = (
 )
 _EDITABLE = _PLAIN | Qt.ItemFlag.ItemIsEditable
 _NOTHING = Qt.ItemFlag.NoItemFlags
-_ASKED = frozenset(
-    (
-        DISPLAY,
-        ALIGN,
-        INK,
-        PAPER,
-        TIP,
-        SPOKEN,
-        BITS_ROLE,
-        BAR_ROLE,
-        LAYER_ROLE,
-        TIED_ROLE,
-    )
-)
 
 
 class LayerTableModel(QAbstractTableModel):
@@ -82,7 +70,7 @@ class LayerTableModel(QAbstractTableModel):
         self._partners: frozenset[int] = frozenset()
         self._found: NDArray[np.bool_] | None = None
         self._scales: dict[str, tuple[float, float] | None] = {}
-        self._blocks: dict[tuple[int, str, int], object] = {}
+        self._blocks = BlockCells(self.layers)
 
     # -- contents --------------------------------------------------------------
 
@@ -112,7 +100,7 @@ class LayerTableModel(QAbstractTableModel):
 
         Rows stay where they are: an edit must not move the row under the cursor.
         """
-        self._scales, self._blocks = {}, {}
+        self._scales, self._blocks = {}, BlockCells(self.layers)
         if self.rowCount():
             right, bottom = len(self.columns) - 1, self.rowCount() - 1
             self.dataChanged.emit(self.index(0, 0), self.index(bottom, right))
@@ -219,7 +207,7 @@ class LayerTableModel(QAbstractTableModel):
         # Numbers of blocks are looked for only once there is something to fold.
         blocks = layers.parameters if self._folded is None else layers.block_numbers
         self.rows = Rows.of(chosen, blocks, self._folded)
-        self._scales, self._blocks = {}, {}
+        self._scales, self._blocks = {}, BlockCells(self.layers)
 
     def _mask(self, query: str) -> NDArray[np.bool_]:
         # Gathering the fields of 60,000 layers takes longer than sorting them.
@@ -315,7 +303,7 @@ class LayerTableModel(QAbstractTableModel):
     def data(self, index: Index, role: int = DISPLAY) -> object:
         """Return one aspect of a cell."""
         role = int(role)
-        if role not in _ASKED or not index.isValid():
+        if role not in ASKED or not index.isValid():
             return None
         column = self.layers.columns[index.column()]
         if role == ALIGN:
@@ -341,29 +329,10 @@ class LayerTableModel(QAbstractTableModel):
                 return theme().brush("warning", alpha=FOUND_ALPHA)
             is_tied = not self._partners.isdisjoint(layers.tolist())
             return theme().brush("partner") if is_tied else None
-        if (row, key, role) not in self._blocks:
-            # A block may have thousands of layers, and is painted often.
-            self._blocks[row, key, role] = self._told_of(layers, key, role)
-        told = self._blocks[row, key, role]
-        # Not kept: colours change with the theme.
+        told = self._blocks.tell(row, layers, key, role)
+        # Not kept with the rest: colours change with the theme.
         muted = theme().colour("muted") if told else None
         return muted if role == INK else told
-
-    def _told_of(self, layers: NDArray[np.int64], key: str, role: int) -> object:
-        """Return what the layers of a folded block have to say together."""
-        data = self.layers
-        if role == DISPLAY:
-            return block_text(data, layers, key)
-        if role == INK:
-            return all(is_muted(data, layer, key) for layer in layers.tolist())
-        if role == BITS_ROLE:
-            widths = np.unique(data.bits[layers])
-            is_one = len(widths) == 1 and bool(data.scheme[layers].all())
-            return float(widths[0]) if is_one else None
-        if role in (TIP, SPOKEN):
-            tell = block_tip if role == TIP else block_spoken
-            return tell(data, layers, key)
-        return int(layers[0]) if role == LAYER_ROLE else None
 
     def _paper(self, layer: int) -> object:
         if self._found is not None and self._found[layer]:

@@ -19,7 +19,8 @@ from analysis.errors import AnalysisError
 from app.context import AppContext
 from app.models.layer_columns import COLUMNS, KEYS
 from app.models.layer_data import FLOAT, LayerData
-from app.models.layer_table import BAR_ROLE, BITS_ROLE, TIED_ROLE, LayerTableModel
+from app.models.layer_roles import BAR_ROLE, BITS_ROLE, TIED_ROLE
+from app.models.layer_table import LayerTableModel
 from app.settings import Settings
 from app.theme import theme
 from app.views.layer_copy import Form, rows_as

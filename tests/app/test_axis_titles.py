@@ -7,7 +7,7 @@ from PySide6.QtCore import QRect
 from PySide6.QtGui import QFontMetricsF, QPainter, QPixmap
 from PySide6.QtWidgets import QApplication, QStyleOptionViewItem
 
-from app.models.layer_table import BAR_ROLE
+from app.models.layer_roles import BAR_ROLE
 from app.theme import theme
 from app.views.layer_table import LayerTableView
 from app.widgets.name_axis import NameAxis

@@ -19,7 +19,8 @@ from app.dialogs.columns import ColumnsDialog
 from app.models.layer_columns import COLUMNS, KEYS
 from app.models.layer_data import FLOAT, LayerData
 from app.models.layer_gain import gains
-from app.models.layer_table import BAR_ROLE, TIED_ROLE, LayerTableModel
+from app.models.layer_roles import BAR_ROLE, TIED_ROLE
+from app.models.layer_table import LayerTableModel
 from app.models.target_fits import TargetFits
 from app.settings import Settings
 from app.views.layer_table import HEADER_KEY, LayerTableView

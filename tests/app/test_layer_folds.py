@@ -12,7 +12,7 @@ from PySide6.QtGui import QGuiApplication
 from app.context import AppContext
 from app.models.block_cells import MIXED
 from app.models.layer_folds import Rows
-from app.models.layer_table import BAR_ROLE, BITS_ROLE
+from app.models.layer_roles import BAR_ROLE, BITS_ROLE
 from app.views.layer_table import LayerTableView
 from quant_core.scheme import Scheme
 from tests.app.helpers import analysed, settle

@@ -12,7 +12,8 @@ from PySide6.QtWidgets import QComboBox
 
 from app.models.layer_columns import COLUMNS, KEYS
 from app.models.layer_data import LayerData, scheme_of_bits
-from app.models.layer_table import BAR_ROLE, BITS_ROLE, LayerTableModel
+from app.models.layer_roles import BAR_ROLE, BITS_ROLE
+from app.models.layer_table import LayerTableModel
 from app.settings import Settings
 from app.views.layer_table import LayerTableView
 from quant_core.scheme import Scheme
