@@ -17,7 +17,7 @@ from torch import Tensor
 
 from quant_core.errors import QuantError
 
-StepKind = Literal["rule", "alike", "scale", "total"]
+StepKind = Literal["rule", "alike", "scale", "total", "refused"]
 Propagate = Callable[[Tensor], Sequence[Tensor | None]]
 
 _MOVING = frozenset(
@@ -116,7 +116,7 @@ def step(
         kind: `scale` for a root or standard deviation, which only a division or
             product may use; `alike` for what such a number stays after the op
             (adding a constant, a limit, an inverse); `total` for a sum, by which its
-            own terms may be divided.
+            own terms may be divided; `refused` where relevance may not arrive.
     """
     made: Tensor = _Step.apply([result, propagate, kind], *inputs)  # type: ignore[no-untyped-call]
     return made
@@ -127,14 +127,21 @@ def node_name(node: Any) -> str:
     return re.sub(r"Backwards?\d*$", "", str(node.name()).rpartition("::")[2])
 
 
-def foreign_node(made: Iterable[Tensor], sources: Iterable[Tensor]) -> str | None:
+def foreign_node(
+    made: Iterable[Tensor],
+    sources: Iterable[Tensor],
+    known: set[Any] | None = None,
+) -> str | None:
     """Return the name of a node that neither moves values nor has a rule.
 
     Args:
         made: Tensors whose graph is looked through.
         sources: Where to stop.
+        known: Nodes that were looked at before; added to. What lies before a node
+            that ends the backward pass with an error is not looked at.
     """
-    seen = {x.grad_fn for x in sources}
+    seen = set() if known is None else known
+    seen |= {x.grad_fn for x in sources}
     nodes = [x.grad_fn for x in made if x.grad_fn is not None]
     while nodes:
         node = nodes.pop()
@@ -144,6 +151,8 @@ def foreign_node(made: Iterable[Tensor], sources: Iterable[Tensor]) -> str | Non
         name = node_name(node)
         if name not in _MOVING:
             return name
+        if getattr(node, "kind", "") == "refused":
+            continue
         nodes += [parent for parent, _ in node.next_functions if parent is not None]
     return None
 
@@ -184,6 +193,37 @@ def is_total_of(x: Tensor, terms: Tensor) -> bool:
     if node is None or getattr(node, "kind", "") != "total":
         return False
     return any(parent is terms.grad_fn for parent, _ in node.next_functions)
+
+
+def refused(
+    result: Any, op: str, site: str, inputs: Sequence[Tensor] | None = None
+) -> Any:
+    """Return a result through which relevance ends with an error.
+
+    Args:
+        result: A tensor, or a list or tuple of some.
+        op: Name of the op that made it.
+        site: Where it was made.
+        inputs: What it was made from; the result's own graph when None.
+
+    Returns:
+        The result with its way back; as it is where it carries no relevance.
+    """
+
+    def propagate(relevance: Tensor) -> tuple[None, ...]:
+        if bool(relevance.any()):
+            raise no_rule(op, site)
+        return (None,) * (1 if inputs is None else len(inputs))
+
+    if isinstance(result, Tensor):
+        if not result.requires_grad:
+            return result
+        sources = [result] if inputs is None else inputs
+        return step(result.detach(), sources, propagate, "refused")
+    if isinstance(result, (list, tuple)):
+        # Named tuples of torch take one sequence, as tuples do.
+        return type(result)([refused(part, op, site, inputs) for part in result])
+    return result
 
 
 def no_rule(op: str, site: str) -> QuantError:

@@ -27,6 +27,7 @@ from quant_core.relevance.graph import (
     Keeper,
     foreign_node,
     no_rule,
+    refused,
     step,
     takes_input,
 )
@@ -119,7 +120,7 @@ class RelevancePass(Listener):
         made = [t for t in tensors_in(result) if t.requires_grad]
         if foreign_node(made, carriers) is None:
             return result
-        return self._refused(call, result, carriers)
+        return refused(result, call.name, call.site, carriers)
 
     def passed(
         self,
@@ -166,26 +167,6 @@ class RelevancePass(Listener):
         self.keeper.before_write(target)
         return target.copy_(new)
 
-    def _refused(self, call: Call, result: Any, carriers: Sequence[Tensor]) -> Any:
-        """Return a result that ends the backward pass with an error."""
-
-        def propagate(relevance: Tensor) -> tuple[Tensor | None, ...]:
-            if bool(relevance.any()):
-                raise no_rule(call.name, call.site)
-            return tuple(None for _ in carriers)
-
-        def refuse(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                if not value.requires_grad:
-                    return value
-                return step(value.detach(), carriers, propagate)
-            if isinstance(value, (list, tuple)):
-                # Named tuples of torch take one sequence, as tuples do.
-                return type(value)([refuse(part) for part in value])
-            return value
-
-        return refuse(result)
-
 
 def carrying(call: Call) -> list[Tensor]:
     """Return the different tensors among the arguments that carry relevance."""
@@ -224,6 +205,7 @@ def _out_of_place(call: Call) -> Call:
     return dataclasses.replace(call, func=func)
 
 
+_OWN = "a function with a gradient of its own"
 _ACTIVATION = re.compile(r"gelu|silu|swish|mish|relu|tanh|sigmoid", re.IGNORECASE)
 
 
@@ -233,8 +215,26 @@ def relevance_session(tap: Tap, relevance_pass: RelevancePass) -> Iterator[None]
 
     A module without parameters that is an activation by its name passes relevance
     unchanged as a whole, however it computes its values (GELU by its tanh formula).
+    A function with a gradient of its own, which the tap cannot see, is looked for in
+    what every module returns, so that it can be refused with its place.
     """
     handles = []
+    known: set[Any] = set()
+
+    def refuse_in(path: str) -> Callable[..., Any]:
+        def looked_through(value: Any) -> Any:
+            if isinstance(value, (list, tuple)):
+                parts = [looked_through(part) for part in value]
+                same = all(a is b for a, b in zip(parts, value, strict=True))
+                return value if same else type(value)(parts)
+            if not isinstance(value, Tensor) or not value.requires_grad:
+                return value
+            foreign = foreign_node([value], [], known)
+            if foreign is None:
+                return value
+            return refused(value, foreign, f"{path}:{foreign}, {_OWN}")
+
+        return lambda module, args, made: looked_through(made)
 
     def pass_unchanged(module: nn.Module, args: tuple[Any, ...], made: Any) -> Any:
         del module
@@ -246,10 +246,11 @@ def relevance_session(tap: Tap, relevance_pass: RelevancePass) -> Iterator[None]
         return step(made.detach(), [x], lambda relevance: (relevance,), "alike")
 
     try:
-        for module in tap.module.modules():
+        for path, module in tap.module.named_modules():
             own = any(True for _ in module.parameters())
             if not own and _ACTIVATION.search(type(module).__name__):
                 handles.append(module.register_forward_hook(pass_unchanged))
+            handles.append(module.register_forward_hook(refuse_in(path)))
         with torch.enable_grad(), tap.session(relevance_pass):
             yield
     finally:
@@ -276,7 +277,7 @@ def propagate(
     """
     foreign = foreign_node([output], [])
     if foreign is not None:
-        raise no_rule(foreign, "a function with a gradient of its own")
+        raise no_rule(foreign, _OWN)
     return torch.autograd.grad(
         output, list(places), start, allow_unused=True, materialize_grads=True
     )

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import pathlib
+import statistics
 import tempfile
 import time
 import warnings
@@ -24,15 +25,19 @@ from typing import Any
 import torch
 
 from analysis.data import load_data
-from analysis.data.batch import Data
+from analysis.data.batch import Data, call
 from analysis.errors import AnalysisError
+from analysis.heap import keep_freed_memory
 from analysis.jobs import analyze
 from analysis.load import load
+from analysis.measures.evaluating import evaluating
 from analysis.measures.measured_error import MeasuredError
 from analysis.model import LoadedModel
 from analysis.project import Project
 from analysis.quality import JUDGE, measure_quality
+from quant_core.replay import recorded
 from quant_core.scheme import Scheme
+from quant_core.tap import Tap
 from tests.benchmarks.spine import (
     EIGHT,
     EXAMPLES,
@@ -40,6 +45,7 @@ from tests.benchmarks.spine import (
     drain,
     forward_of,
     minilm,
+    ratio,
     topics,
 )
 
@@ -48,7 +54,7 @@ INPUTS = ("int4", "int8")
 SAMPLES = {"MiniLM": 12, "digits-vit": 128, "digits-cnn": 500, "pydoc-gpt": 32}
 SWEEP_TARGET = 0.6
 FEW = 100
-"""Layers times formats below which the best of three sweeps is told."""
+"""Layers times formats below which the median of three sweeps is told."""
 
 MEASURES: Mapping[str, Mapping[str, Any]] = {
     "predicted_error": {},
@@ -176,16 +182,43 @@ def sweep(name: str, model: LoadedModel, data: Data) -> None:
     job = context(model, data, EIGHT)
     cells = len(EIGHT) * len(model.info.layers)
     unit = model.task.unit if model.task else ""
-    ratios = []
-    for _ in range(3 if cells < FEW else 1):
-        before = min(seconds(forward) for _ in range(3))
-        took = seconds(lambda: drain(MeasuredError().run(job)))
-        after = min(seconds(forward) for _ in range(3))
-        ratios.append(took / min(before, after) / cells)
+    repeats = 3 if cells < FEW else 1
+    clock = time.process_time
+    took = ratio(lambda: drain(MeasuredError().run(job)), forward, repeats, clock)
     layers = len(model.info.layers)
     print(f"\n{name}: {layers} layers, {len(data)} samples, error in {unit}")
-    print(f"measured in {min(ratios):.2f} forward passes per layer and format", end=" ")
-    print(f"({cells} of them; target {SWEEP_TARGET})")
+    print(f"measured in {took / cells:.2f} forward passes per layer and format")
+    print(f"({cells} of them; target {SWEEP_TARGET});", end=" ")
+    print(f"what lies behind a layer takes {behind(model, data):.2f} on average")
+
+
+def behind(model: LoadedModel, data: Data) -> float:
+    """Return the mean over layers of the time of a pass from that layer on.
+
+    In forward passes. Nothing that reuses what lies before a change, and runs the rest
+    as the network has it, can take less.
+    """
+    assert model.module is not None
+    batch = next(data.batches(512))
+
+    def run() -> None:
+        with torch.no_grad():
+            call(model.module, batch)
+
+    with evaluating(model.module):
+        for _ in range(2):
+            with torch.no_grad(), recorded(Tap(model.module)) as recording:
+                call(model.module, batch)
+        shares = []
+        for layer in model.info.layers:
+            start = recording.begin([layer.parameter], [])
+
+            def rest(start: int = start) -> None:
+                with recording.skipping(start):
+                    run()
+
+            shares.append(ratio(rest, run, 3, time.process_time))
+    return statistics.fmean(shares)
 
 
 def text(value: float, digits: int = 2) -> str:
@@ -258,6 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"unknown model {', '.join(unknown)}; known: {', '.join(SAMPLES)}")
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    keep_freed_memory()
     print(f"torch {torch.__version__}, 1 thread, ", end="")
     print(f"load {os.getloadavg()[0]:.1f} at the start")
     print(f"weights in {', '.join(FORMATS)}; inputs in {', '.join(INPUTS)} per tensor")

@@ -2,8 +2,10 @@
 
 Run from the project's root: `python -m tests.benchmarks.sensitivity [--quick]`. Every
 row is one job; a forward pass is one no-grad pass over the same samples, timed in the
-same run around the job. Rows of PyHessian and zennit are there when these are
-installed (`make peers` makes an environment that has them).
+same run in turn with the job. Rows of PyHessian and zennit are there when these are
+installed (`make peers` makes an environment that has them); of lxt, which explains
+transformers through its own copies of the models of transformers 4, only whether it
+can be loaded at all. `tests.benchmarks.quality` tells what a measured sweep costs.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from analysis.data import load_data
 from analysis.data.batch import Batch, Data, call
+from analysis.heap import keep_freed_memory
 from analysis.load import load
 from analysis.measures.evaluating import evaluating
 from analysis.measures.fisher import Fisher
@@ -161,6 +164,39 @@ def zennit(model: LoadedModel, data: Data) -> Callable[[], None] | None:
     return run
 
 
+def both_ways(model: LoadedModel, data: Data) -> Callable[[], None]:
+    """Return a pass forward and one back to the first layer, as torch runs them.
+
+    What backward passes may cost is judged by it: no measure that needs one can take
+    less in this way.
+    """
+    module, task = model.module, model.task
+    assert module is not None
+    assert task is not None
+    first = module.get_parameter(model.info.layers[0].parameter)
+    batches = list(data.batches(512))
+
+    def run() -> None:
+        with evaluating(module):
+            first.requires_grad_(True)
+            for batch in batches:
+                output = task.output(call(module, batch), batch)
+                torch.autograd.grad(output, first, torch.ones_like(output))
+
+    return run
+
+
+def why_not_lxt() -> str:
+    """Return why there is no row of lxt."""
+    if importlib.util.find_spec("lxt") is None:
+        return "lxt is not installed"
+    try:
+        importlib.import_module("lxt.efficient")
+    except ImportError as error:
+        return f"lxt cannot be loaded: {error}"
+    return "lxt has its own copies of networks, none of which is among these"
+
+
 def table(name: str, model: LoadedModel, data: Data, repeats: int) -> None:
     """Print the rows of one model."""
     forward = forward_of(model, data)
@@ -175,6 +211,8 @@ def table(name: str, model: LoadedModel, data: Data, repeats: int) -> None:
         found = ratio(job, forward, repeats)
         target = "" if line.target is None else f"   target <= {line.target:g}"
         print(f"  {line.title:36} {found:8.2f} forward passes{target}", flush=True)
+    found = ratio(both_ways(model, data), forward, repeats)
+    print(f"  {'torch, forward and backward':36} {found:8.2f} forward passes")
     attributed = zennit(model, data)
     if attributed is not None:
         found = ratio(attributed, forward, repeats)
@@ -202,9 +240,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one repetition")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    repeats = 1 if options.quick else 3
+    repeats = 1 if options.quick else 5
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, ", end="")
-    print(f"load {os.getloadavg()[0]:.1f} at the start")
+    print(f"load {os.getloadavg()[0]:.1f} at the start; {why_not_lxt()}")
+    keep_freed_memory()
     for name in ("digits-cnn", "digits-vit", "pydoc-gpt"):
         model = load(f"example:{name}")
         table(name, model, load_data("example", model, samples=0), repeats)

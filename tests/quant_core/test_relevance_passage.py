@@ -181,7 +181,7 @@ class Through(nn.Module):
         ("sort of", "cumprod"),
         ("root", "sqrt"),
         ("quotient", "div"),
-        ("foreign", "Foreign.*gradient of its own"),
+        ("foreign", "Foreign.*Given: :Foreign, a function with a gradient of its own"),
         ("written", "lgamma"),
     ],
 )
@@ -189,6 +189,14 @@ def test_a_gradient_never_passes_for_relevance(kind: str, op: str) -> None:
     torch.manual_seed(0)
     with pytest.raises(QuantError, match=op):
         relevance_of(Through(kind), COMPOSITES["attnlrp"](Settings()), torch.rand(2, 4))
+
+
+def test_a_function_of_its_own_is_named_with_the_module_that_called_it() -> None:
+    module = nn.Sequential(
+        nn.Linear(4, 4), nn.Sequential(Through("foreign"), nn.ReLU())
+    )
+    with pytest.raises(QuantError, match="Foreign.*Given: 1.0:Foreign, a function"):
+        relevance_of(module, COMPOSITES["attnlrp"](Settings()), torch.rand(2, 4))
 
 
 def test_an_op_without_a_rule_beside_the_way_does_not_matter() -> None:
