@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from quant_core.assignment import Assignment
 
 
+ERRORS = "measured_error/whole"
+"""`[2, n]` numerators and weights of the error of a whole assignment, by sample."""
+
 SCOPES: dict[str, str] = {
     "alone": ALONE,
     "all_but_one": ALL_BUT_ONE,
@@ -203,6 +206,8 @@ class MeasuredError:
     ) -> Callable[[Assignment], Iterator[Update]]:
         """Return what `whole` does, running the float network the first time only.
 
+        Its last update holds the array `ERRORS` as well.
+
         Args:
             context: Needs a module, data and a task; its schemes are not used. The
                 network and the data must stay as they are.
@@ -260,11 +265,13 @@ def _whole(
         yield Update(done, 3 * samples, "quantized network", warnings=told)
     measuring.check_samples()
     rows = scores.rows(0, "", None, "model")
+    found = scores.part(0, measuring.samples)["error"][0]
     yield Update(
         3 * samples,
         3 * samples,
         "",
         rows,
+        {} if kept is None else {ERRORS: found},
         warnings=measuring.told(),
         samples=measuring.samples,
     )

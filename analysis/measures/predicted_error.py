@@ -139,10 +139,9 @@ class _Probing:
         self.device = context.device
         self.warnings: list[str] = []
         self.broken: set[str] = set()
-        self.dropped = 0
+        self.dropped, self.outputs = 0, 0
         self.dropped_at = ""
         self.copies_saved = False
-        self.outputs = 0
         self.fixed_batch = context.model.input_hints.get("batch_size")
 
     def run(self) -> Iterator[Update]:

@@ -131,6 +131,10 @@ class Refinement:
     are believed by then or as they might be (beliefs drawn from what is still unknown:
     Thompson (1933), Biometrika 25, 285-294). Between rounds the layers that most of the
     error is expected from are run alone. Two rounds without a gain end it.
+
+    The more that is tried the more of what is found is luck with the samples: it must
+    beat what searches had proposed before any run by more than the standard error of
+    the difference (Breiman et al. (1984), section 3.4), or that is proposed.
     """
 
     candidates: int = param(4, "Whole assignments run in a round.", minimum=1)
@@ -143,11 +147,17 @@ class Refinement:
         minimum=0,
     )
     probes: int = param(
-        8,
+        16,
         "Random output directions per sample for that. Each takes about as long as "
         "3 runs.",
         minimum=1,
         maximum=1024,
+    )
+    caution: float = param(
+        1.0,
+        "Standard errors, over samples, by which what running has led to must beat "
+        "what was proposed before any run; 0 takes the least measured error.",
+        minimum=0.0,
     )
     seed: int = param(0, "Seed of the beliefs that are drawn.", minimum=0)
 

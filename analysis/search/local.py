@@ -9,7 +9,7 @@ only what few changes do beyond their slopes is left to probes; see
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from analysis.search.problem import Choice, CostTable, Floats, Probes
 
 FAR = 2.0
-"""Distance from which nothing is expected of slopes; one less is near.
+"""Curvature of changes, by the error before, from which slopes tell nothing.
 
-At distance 1 the changes alone would do as much as the anchor's whole error.
+One less is near: there the changes alone would do as much as that error.
 """
 
 LEAST = 0.1
@@ -99,14 +99,33 @@ class Local:
         cost = cost - cost.min(1, keepdims=True)
         return replace(table, cost=cost, stderr=None, probes=self.probes, blocks=())
 
-    def distance(self, choice: NDArray[np.integer]) -> float:
-        """Return how far a choice is: its changes' curvature over the error."""
-        far = float(self.own[np.arange(len(choice)), choice].sum())
-        return far / self.measured
+    def between(self, choice: NDArray[np.integer], other: NDArray[np.integer]) -> float:
+        """Return the curvature of the changes that lead from one choice to another."""
+        rows = np.flatnonzero(choice != other)
+        changes = [
+            self.probes.column_of(row, int(choice[row]))
+            - self.probes.column_of(row, int(other[row]))
+            for row in rows.tolist()
+        ]
+        squares = sum(float(change @ change) for change in changes)
+        return squares / float(self.probes.weight.sum())
 
-    def trust(self, choice: NDArray[np.integer]) -> float:
-        """Return how much a prediction is worth, 1 near the anchor and 0 far away."""
-        return min(max(FAR - self.distance(choice), 0.0), 1.0)
+    def expect(
+        self, choice: NDArray[np.integer], runs: Iterable[tuple[Choice, float]]
+    ) -> tuple[float, float]:
+        """Return the error expected of a choice, and how much that is worth.
+
+        It starts from the nearest run: slopes and curvature tell the ratio of the two
+        errors. They are worth 1 near the anchor and 0 from `FAR` on.
+
+        Args:
+            choice: `[R]` options.
+            runs: Choices that were run, the anchor among them, and their errors.
+        """
+        near, measured = min(runs, key=lambda run: self.between(choice, run[0]))
+        value = measured * self.predict(choice) / self.predict(near)
+        trust = FAR - self.between(choice, self.anchor) / self.measured
+        return value, min(max(trust, 0.0), 1.0)
 
     def predict(self, choice: NDArray[np.integer]) -> float:
         """Return the error expected of a choice; at the anchor, what was measured."""

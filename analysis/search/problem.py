@@ -114,9 +114,8 @@ class Probes:
     @classmethod
     def none(cls, shape: tuple[int, ...]) -> Probes:
         """Return probes that know nothing, for a table of `[R, P]` options."""
-        zero, one = np.zeros((1, 1), dtype=np.float32), np.ones(1)
-        cluster = np.zeros(1, dtype=np.int64)
-        return cls(zero, one, cluster, np.full((*shape, 2), -1), np.zeros(1))
+        zero, cluster = np.zeros((1, 1), np.float32), np.zeros(1, np.int64)
+        return cls(zero, np.ones(1), cluster, np.full((*shape, 2), -1), np.zeros(1))
 
     def column_of(self, row: int, option: int) -> Floats:
         """Return `[n]` the projections of one option of one row."""

@@ -24,7 +24,7 @@ from analysis.search.local import Local
 from analysis.search.problem import Choice, CostTable, Indices, Probes
 from analysis.search.question import ROUNDING, Question, ask
 from analysis.search.running import Runner, Steps
-from analysis.search.trial import Expand, Run, Trial
+from analysis.search.trial import Expand, Refined, Run, Trial
 from analysis.search.uniform import Uniform
 from quant_core.assignment import Assignment
 
@@ -82,6 +82,7 @@ class _Refining:
         self.runner = Runner(asked, run, planned)
         self.anchors = Anchors(asked.table)
         self.belief = self.anchors.fit()
+        self.proposed: set[bytes] = set()
         self.rng = np.random.default_rng(plan.seed)
 
     def steps(self) -> Steps:
@@ -92,9 +93,11 @@ class _Refining:
         for number in range(plan.rounds):
             if plan.rounds > 1:
                 yield from self._expand()
-            # What the first round had no room for opens the next.
+            # What the first round had no room for opens the next. Others' proposals
+            # wait until slopes were followed once: they are then expected better.
+            proposals = opening if number or not self.locals else ()
             later = self._next() if number else ()
-            found = itertools.chain(self._here(), opening, later)
+            found = itertools.chain(self._here(), proposals, later)
             count = plan.candidates if number else plan.candidates - 1
             for choice, origin in itertools.islice(found, count):
                 yield from self._attempt(choice, origin)
@@ -111,16 +114,16 @@ class _Refining:
         """Yield what searches find before anything was run."""
         asked, table = self.asked, self.asked.table
         found = [self._solved(table, asked.method, asked.params)]
-        yield from self._fresh(found, asked.method)
+        yield from self._fresh(found, asked.method, proposed=True)
         if self._walks:
             if asked.method != Interacting.key and table.probes is not None:
-                yield from self._tried(table, Interacting.key)
+                yield from self._tried(table, Interacting.key, proposed=True)
             if not self.locals:
                 yield from self._descended(replace(self.belief, share=1.0))
-        yield from self._tried(table, Greedy.key)
+        yield from self._tried(table, Greedy.key, proposed=True)
         for rival in asked.rivals:
-            yield from self._fresh([rival.choice], rival.objective)
-        yield from self._tried(table, Uniform.key)
+            yield from self._fresh([rival.choice], rival.objective, proposed=True)
+        yield from self._tried(table, Uniform.key, proposed=True)
 
     def _here(self) -> Iterator[tuple[Choice, str]]:
         """Yield where slopes and curvature lead from the best trials, best first."""
@@ -178,8 +181,9 @@ class _Refining:
     def _around(self) -> tuple[Landscape, Callable[[Choice], Indices], float]:
         """Return what tells most of the best trial's neighbours."""
         table, best = self.asked.table, self._best().choice
-        if self.locals and self.locals[-1].trust(best) == 1:
-            return *self._land(self.locals[-1].table(table)), 1.0
+        last = self.locals[-1] if self.locals else None
+        if last and last.between(best, last.anchor) <= last.measured:
+            return *self._land(last.table(table)), 1.0
         return *self._land(self.belief.table(table)), self.belief.part
 
     def _land(self, table: CostTable) -> tuple[Landscape, Callable[[Choice], Indices]]:
@@ -197,17 +201,22 @@ class _Refining:
     def _solved(self, table: CostTable, key: str, params: Mapping[str, Any]) -> Choice:
         return solve(table, self.asked.budget, key, params).choice
 
-    def _tried(self, table: CostTable, key: str) -> Iterator[tuple[Choice, str]]:
+    def _tried(
+        self, table: CostTable, key: str, *, proposed: bool = False
+    ) -> Iterator[tuple[Choice, str]]:
         """Yield what a search finds, if it finds something new."""
         try:
             found = self._solved(table, key, {})
         except AnalysisError:
             return  # the search that was asked for did find something
-        yield from self._fresh([found], key)
+        yield from self._fresh([found], key, proposed=proposed)
 
     def _fresh(
-        self, choices: list[Choice], origin: str
+        self, choices: list[Choice], origin: str, *, proposed: bool = False
     ) -> Iterator[tuple[Choice, str]]:
+        """Yield what was not run yet; note whether runs have led to it."""
+        if proposed:
+            self.proposed |= {choice.tobytes() for choice in choices}
         for choice in choices:
             if choice.tobytes() not in self.runner.trials:
                 yield choice, origin
@@ -217,21 +226,36 @@ class _Refining:
     def _attempt(self, choice: Choice, origin: str) -> Steps:
         trial = yield from self.runner.attempt(choice, self._expected(choice), origin)
         self._learn(choice, trial.score.value, alone=False)
-        yield self.runner.came_to(self._rank, self._meets, "")
+        yield self._cautious(self.runner.came_to(self._rank, self._meets, ""))
+
+    def _cautious(self, found: Refined) -> Refined:
+        """Return a result that proposes no gain which samples do not agree on."""
+        limited = any(limit.quantity != "error" for limit in self.budget.limits)
+        keys = [trial.choice.tobytes() for trial in found.trials]
+        proposed = [i for i, key in enumerate(keys) if key in self.proposed]
+        if found.at in proposed or not limited:
+            return found
+        before = min(proposed, key=lambda i: self._rank(found.trials[i]))
+        if not self._meets(found.trials[before]):
+            return found
+        gain = self.runner.gain(found.best, found.trials[before])
+        if gain > self.asked.plan.caution:
+            return found
+        return replace(found, at=before, least=found.best.score.value)
 
     def _expected(self, choice: Choice) -> float:
-        """Return the error expected of a choice, by the nearest anchor if it is near.
+        """Return the error expected of a choice, by the nearest anchor if it can tell.
 
         The float network, corrected as runs have shown, tells the rest.
         """
         believed = self.anchors.predict(choice, self.belief)
-        near = min(self.locals, key=lambda x: x.distance(choice), default=None)
-        if near is None or not believed > 0:
+        if not (self.locals and believed > 0):
             return believed
-        trust = near.trust(choice)
-        return math.exp(
-            trust * math.log(near.predict(choice)) + (1 - trust) * math.log(believed)
-        )
+        runs = [(x.choice, x.score.value) for x in self.runner.trials.values()]
+        good = [(run, value) for run, value in runs if 0 < value < math.inf]
+        near = min(self.locals, key=lambda local: local.between(choice, local.anchor))
+        told, trust = near.expect(choice, good)
+        return math.exp(trust * math.log(told) + (1 - trust) * math.log(believed))
 
     def _expand(self) -> Steps:
         """Anchor predictions at the best trial, unless they are as good as there."""

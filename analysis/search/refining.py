@@ -258,8 +258,8 @@ def job_of(project: Project, found: Assignment) -> tuple[Setup, Refine]:
     if kept is None:
         raise AnalysisError("The search that made this assignment ran nothing.")
     setup = Setup.from_json(found.provenance)
-    # Older searches anchored predictions nowhere else.
-    plan = {"anchors": 0} | {
+    # Older searches anchored predictions nowhere else, and took the least error.
+    plan = {"anchors": 0, "caution": 0.0} | {
         field.name: kept[field.name]
         for field in fields(Refinement)
         if field.name in kept

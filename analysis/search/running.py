@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from analysis.method import Update
+from analysis.prediction import clustered_ratio
 from analysis.search.asked import Asked
 from analysis.search.problem import Choice
-from analysis.search.trial import Refined, Run, Score, Trial, score_of
+from analysis.search.trial import Refined, Run, Score, Trial, errors_of, score_of
 
 if TYPE_CHECKING:
     from quant_core.assignment import Assignment
+
+SAMPLES = 8
+"""A standard error from fewer is too uncertain to choose by."""
 
 Steps = Generator[Update | Refined, None, None]
 
@@ -37,6 +43,8 @@ class Runner:
         self.trials: dict[bytes, Trial] = {}
         self.evaluations, self.passes = 0, 0
         self._run = run
+        self._errors: dict[bytes, NDArray[np.float64]] = {}
+        self._last: NDArray[np.float64] | None = None
 
     @property
     def _done(self) -> int:
@@ -57,6 +65,7 @@ class Runner:
                 samples=update.samples,
             )
             score = score_of(update) or score
+            self._last = errors_of(update)
         assert score is not None
         self.evaluations += 1
         return score
@@ -69,7 +78,23 @@ class Runner:
         score = yield from self.score(assignment, origin)
         trial = Trial(assignment, choice, expected, score, origin)
         self.trials[choice.tobytes()] = trial
+        if self._last is not None:
+            self._errors[choice.tobytes()] = self._last
         return trial
+
+    def gain(self, trial: Trial, other: Trial) -> float:
+        """Return by how many standard errors one trial's error is below another's.
+
+        The errors of both are compared sample by sample. Infinite or its negative
+        where there are too few samples to tell.
+        """
+        pairs = [self._errors.get(x.choice.tobytes()) for x in (trial, other)]
+        ours, theirs = pairs
+        if ours is None or theirs is None or ours.shape[1] < SAMPLES:
+            return math.copysign(math.inf, other.score.value - trial.score.value)
+        difference, weight = theirs[0] - ours[0], ours[1]
+        value, stderr = clustered_ratio(difference, weight, np.arange(len(weight)))
+        return float(value / stderr) if stderr > 0 else math.copysign(math.inf, value)
 
     def expanded(
         self, updates: Iterator[Update], passes: int

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from analysis.method import Update
 from analysis.search.problem import Choice
 
@@ -70,6 +73,8 @@ class Refined:
         data: Digest of the data it was run on, "" when not told.
         passes: Runs that would have taken as long as anchoring predictions anew did;
             they come on top of `evaluations`.
+        least: Measured error of a trial that was passed over because what it gained
+            was not beyond the noise of the samples; NaN when there is none.
     """
 
     trials: tuple[Trial, ...]
@@ -79,6 +84,7 @@ class Refined:
     goal: str = ""
     data: str = ""
     passes: int = 0
+    least: float = math.nan
 
     @property
     def best(self) -> Trial:
@@ -97,6 +103,10 @@ class Refined:
         said += f", expected {best.expected:.4g}"
         if self.at:
             said += f" ({best.origin}; {first.origin} came to {first.score.value:.4g})"
+        if math.isfinite(self.least):
+            said += (
+                f"; {self.least:.4g} was measured too, no gain that samples agree on"
+            )
         if self.goal:
             said += f"; {self.goal}"
         return said if self.met else f"{said}; no run kept the limit"
@@ -137,6 +147,11 @@ def score_of(update: Update) -> Score | None:
         return None
     metrics = {r.quantity: r.value for r in rows if r.quantity != "error"}
     return Score(errors[-1].value, errors[-1].stderr, metrics, update.samples)
+
+
+def errors_of(update: Update) -> NDArray[np.float64] | None:
+    """Return `[2, n]` errors and weights by sample, where an evaluation tells them."""
+    return update.arrays.get("measured_error/whole")
 
 
 def number(value: float) -> float | None:

@@ -8,8 +8,10 @@ HAWQ-V2's score (average Hessian trace times squared weight error), and the gree
 of MPTQ-ViT over our own predicted error. All choose from the same formats.
 
 Ours is `quantscope search --refine`: it may run candidates on the calibration samples,
-and the table says how often it did. So that it does not judge itself, everything is
-measured a second time on samples that neither the analysis nor the search has seen.
+and the table says how often it did and, after a plus, what its slopes took in such
+runs. What it expected is what it had told before the run. So that it does not judge
+itself, everything is measured a second time on samples that neither the analysis nor
+the search has seen.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ OURS = "ours"
 SAMPLES = {"MiniLM": 96, "pydoc-gpt": 96, "digits-vit": 500, "digits-cnn": 500}
 CALIBRATION = 2 / 3
 """Share of the samples that analysis and search see."""
+PLAN = ("rounds", "candidates", "anchors", "probes")
 PROBES = {"MiniLM": 4}
 MANY_PROBES = 16
 SHARE, WITHIN, FROM_BITS = 0.9, 0.1, 4.0
@@ -225,9 +228,10 @@ def main() -> None:
     parser.add_argument("models", nargs="*", metavar="MODEL")
     parser.add_argument("--bits", type=float, nargs="+", default=BITS, metavar="B")
     parser.add_argument("-o", "--output", metavar="FILE")
-    parser.add_argument("--rounds", type=int, default=Refinement().rounds)
+    for name in PLAN:
+        parser.add_argument(f"--{name}", type=int, default=getattr(Refinement(), name))
     args = parser.parse_args()
-    plan = Refinement(rounds=args.rounds)
+    plan = Refinement(**{name: getattr(args, name) for name in PLAN})
     cells = []
     with tempfile.TemporaryDirectory() as folder:
         for name in args.models or ("MiniLM", *EXAMPLES):

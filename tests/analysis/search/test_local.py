@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from analysis.search import solve
 from analysis.search.asked import Asked, Refinement
 from analysis.search.budget import Budget
 from analysis.search.local import Local
-from analysis.search.problem import CostTable
+from analysis.search.problem import CostTable, Probes
 from analysis.search.refine import refine
 from analysis.search.trial import Refined
 from quant_core.assignment import Assignment
@@ -29,10 +30,22 @@ class Curved(Network):
     """Its error is that of its true rows, which the table's rows only resemble.
 
     Attributes:
+        truth: The true rows.
         expanded: Where it was expanded.
+        samples: Samples whose errors it tells one by one; 0 for none.
     """
 
+    truth: Probes
     expanded: list[np.ndarray]
+    samples = 0
+
+    def run(self, assignment: Assignment) -> Iterator[Update]:
+        *first, last = super().run(assignment)
+        yield from first
+        errors = self.truth.of(self.ran[-1]) ** 2
+        pairs = np.stack([errors, self.truth.weight])[:, : self.samples]
+        arrays = {"measured_error/whole": pairs} if self.samples else {}
+        yield replace(last, arrays=arrays)
 
     @classmethod
     def like(cls, seed: int, layers: int = 6, **more: object) -> Curved:
@@ -106,8 +119,8 @@ def test_a_sum_of_squares_is_predicted_exactly_everywhere(seed: int) -> None:
     measured = network.error(anchor)
     local = Local.of(network.table, anchor, measured, network.arrays(anchor))
     assert local.predict(anchor) == measured
-    assert local.distance(anchor) == 0
-    assert local.trust(anchor) == 1
+    value, trust = local.expect(anchor, [(anchor, measured)])
+    assert (value, trust) == (pytest.approx(measured), 1.0)
     for choice in others:
         truth = max(network.error(choice), 0.1 * measured)
         assert local.predict(choice) == pytest.approx(truth, rel=1e-4)
@@ -164,10 +177,36 @@ def test_predictions_before_the_run_are_right_near_an_anchor() -> None:
     trials = outcome(network)[-1].trials
     first = network.expanded[0]
     local = Local.of(network.table, first, network.error(first), network.arrays(first))
-    near = [t for t in trials[1:] if local.trust(t.choice) == 1]
+    near = [t for t in trials[1:] if local.between(t.choice, first) <= local.measured]
     assert near
     for trial in near:
         assert trial.expected == pytest.approx(trial.score.value, rel=1e-3)
+
+
+def test_expectations_start_from_the_nearest_run() -> None:
+    network = Curved.like(3)
+    anchor, run, _ = some(network, 3)
+    measured = network.error(anchor)
+    local = Local.of(network.table, anchor, measured, network.arrays(anchor))
+    near = run.copy()
+    near[0] = 1 if run[0] != 1 else 2
+    assert local.between(near, run) < local.between(near, anchor)
+    assert local.between(run, run) == 0
+    # Were the run 1.5 times as bad as the expansion says, so would be its neighbour.
+    told = 1.5 * local.predict(run)
+    value, trust = local.expect(near, [(anchor, measured), (run, told)])
+    assert value == pytest.approx(1.5 * local.predict(near))
+    far = local.between(near, anchor) / measured
+    assert trust == pytest.approx(min(max(2 - far, 0), 1))
+
+
+def test_nothing_is_expected_far_from_every_run() -> None:
+    network = Curved.like(2)
+    anchor = np.full(len(network.table.cost), 3, dtype=np.int16)
+    measured = network.error(anchor)
+    local = Local.of(network.table, anchor, measured, network.arrays(anchor))
+    far = np.full(len(network.table.cost), 1, dtype=np.int16)
+    assert local.expect(far, [(anchor, measured)])[1] == 0
 
 
 def test_every_run_and_every_expansion_counts() -> None:
@@ -212,3 +251,51 @@ def test_the_same_again() -> None:
         return [t.assignment.digest for t in outcome(Curved.like(4))[-1].trials]
 
     assert digests() == digests()
+
+
+def cautious(seed: int, caution: float, samples: int) -> Refined:
+    network = Curved.like(seed)
+    network.samples = samples
+    return outcome(network, plan=Refinement(caution=caution))[-1]
+
+
+def test_what_was_run_is_proposed_only_where_samples_agree() -> None:
+    kept = 0
+    for seed in range(6):
+        free, found = (cautious(seed, caution, 64) for caution in (0.0, 2.0))
+        keys = [trial.choice.tobytes() for trial in free.trials]
+        assert keys == [trial.choice.tobytes() for trial in found.trials]
+        least = min(trial.score.value for trial in free.trials)
+        assert free.best.score.value == least
+        assert np.isnan(free.least)
+        if found.at == free.at:
+            continue
+        kept += 1
+        assert found.least == least
+        assert "no gain that samples agree on" in found.describe()
+        # The rule by hand: errors sample by sample, and their difference's own error.
+        rows = Curved.like(seed).truth
+        ours, theirs = (rows.of(x.best.choice) ** 2 for x in (free, found))
+        difference = theirs - ours
+        stderr = difference.std(ddof=1) / np.sqrt(len(difference))
+        assert 0 < difference.mean() <= 2.0 * stderr
+    assert kept
+
+
+def test_few_samples_cannot_agree() -> None:
+    for seed in range(6):
+        found = cautious(seed, 2.0, 7)
+        least = min(trial.score.value for trial in found.trials)
+        assert found.best.score.value == least
+
+
+def test_what_every_search_proposes_is_no_gain_of_runs() -> None:
+    """However much caution is asked for, the best of the proposals can be taken."""
+    for seed in range(4):
+        found = cautious(seed, 1e9, 64)
+        table = Curved.like(seed).table
+        keys = ("exact", "interacting", "greedy", "uniform")
+        choices = {solve(table, BUDGET, key, {}).choice.tobytes() for key in keys}
+        assert found.best.choice.tobytes() in choices
+        run = [x for x in found.trials if x.choice.tobytes() in choices]
+        assert found.best.score.value == min(x.score.value for x in run)
