@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from analysis.measures.context import MeasureContext
 from analysis.measures.fisher_draws import LABELS, choose_draws
 from analysis.measures.fisher_traces import FisherTraces
-from analysis.measures.hessian_traces import trace_job
+from analysis.measures.trace_job import trace_job
 from analysis.method import Update, check_params, param
 
 

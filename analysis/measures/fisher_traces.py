@@ -19,8 +19,9 @@ from analysis.measures.fisher_listener import (
     kfac_scores,
 )
 from analysis.measures.hessian_norms import NormListener, as_factors
-from analysis.measures.hessian_traces import GaussNewtonTraces, TraceJob
+from analysis.measures.hessian_traces import GaussNewtonTraces
 from analysis.measures.input_quantizers import InputQuantizer, InputQuantizers
+from analysis.measures.trace_job import TraceJob
 from analysis.method import Row, Update
 
 _CALIBRATION_BATCH = 64

@@ -13,8 +13,8 @@ from analysis.measures.hessian_products import Operator
 from analysis.measures.hessian_traces import (
     GaussNewtonTraces,
     HessianTraces,
-    trace_job,
 )
+from analysis.measures.trace_job import trace_job
 from analysis.method import Update, check_params, param
 
 

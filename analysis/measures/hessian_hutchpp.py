@@ -10,7 +10,7 @@ from torch import Tensor
 
 from analysis.errors import AnalysisError
 from analysis.measures.hessian_products import Curvature, Operator, differentiable
-from analysis.measures.hessian_traces import TraceJob
+from analysis.measures.trace_job import TraceJob
 from analysis.method import Update
 
 _BASIS_BYTES = 1 << 30

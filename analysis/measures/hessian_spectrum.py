@@ -15,8 +15,8 @@ from analysis.measures.context import MeasureContext
 from analysis.measures.hessian_lanczos import lanczos, spectral_density
 from analysis.measures.hessian_loss import LOSSES, choose_loss
 from analysis.measures.hessian_products import Curvature, Operator, differentiable
-from analysis.measures.hessian_traces import TraceJob, trace_job
 from analysis.measures.random_signs import weight_signs
+from analysis.measures.trace_job import TraceJob, trace_job
 from analysis.method import Row, Update, check_params, param
 
 _BATCH = 64

@@ -13,6 +13,7 @@ from analysis.data.batch import Batch
 from analysis.tasks.outputs import LOGITS, attended, pick
 
 _CHUNK = 1 << 20  # logits judged at once; bounds the float64 temporaries
+_KEPT = 1 << 22  # logits whose float64 distribution is kept for many comparisons
 _IGNORED = -100  # label of positions without a target, as in torch's cross_entropy
 
 
@@ -62,13 +63,15 @@ class Kl:
         p, keep = reference.reshape(-1, classes), self._positions(reference, batch)
         weight = keep.sum(1, dtype=torch.float64)
         rows = max(1, _CHUNK // classes)
-        known = _Floats.of(p) if len(p) <= rows else None
+        keeps = p.numel() <= _KEPT
+        known = [_Floats.of(some) for some in torch.split(p, rows)] if keeps else []
 
         def error(quantized: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             q = quantized.reshape(-1, classes)
+            floats = known or map(_Floats.of, torch.split(p, rows))
             parts = [
-                (known or _Floats.of(p[i : i + rows])).divergence(q[i : i + rows])
-                for i in range(0, len(p), rows)
+                one.divergence(some)
+                for one, some in zip(floats, torch.split(q, rows), strict=True)
             ]
             # Padding may hold anything, NaN included.
             divergence = torch.cat(parts).view(keep.shape).masked_fill(~keep, 0.0)
