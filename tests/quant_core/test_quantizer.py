@@ -78,6 +78,20 @@ def test_many_schemes_at_once_are_the_same(axes: tuple[int, ...]) -> None:
         assert torch.equal(out, together)
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3, 20])
+@pytest.mark.parametrize("granularity", ["channel", "tensor", "group(4)"])
+def test_formats_rounded_together_are_the_same(
+    granularity: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = "int2 int3_asym uint4 uint3_sym fp8_e4m3 int8 nf4 int5 int4 int4_asym nf4"
+    schemes = [Scheme(name, granularity) for name in names.split()]
+    monkeypatch.setattr("quant_core.quantizer.CPU_TILE", at_once * 6 * 8)
+    for x in (sample(6, 8), sample(8, 6).t(), sample(6, 8).abs()):
+        together = errors(x, schemes)
+        for scheme, error in zip(schemes, together, strict=True):
+            assert torch.equal(error, Quantizer(scheme).error(x))
+
+
 @pytest.mark.parametrize("tile", [1, 7, 64])
 def test_tiles_do_not_show(tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
     schemes = [
