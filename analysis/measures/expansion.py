@@ -32,8 +32,9 @@ from analysis.measures.context import MeasureContext
 from analysis.measures.evaluating import copied_saved_tensors, evaluating
 from analysis.measures.measured_sweep import calibrated
 from analysis.measures.measuring import Measuring, assigned_inputs
-from analysis.measures.probing import Layout, ProbeListener, find_layout
+from analysis.measures.probing import ProbeListener
 from analysis.measures.random_signs import probe_signs
+from analysis.measures.sample_layout import Layout, find_layout
 from analysis.method import Update
 from quant_core.assignment import Assignment
 from quant_core.scheme import Scheme

@@ -11,16 +11,11 @@ import torch
 from torch import Tensor
 
 from analysis.measures.candidates import Candidates
+from analysis.measures.formulas import formula_of
 from analysis.measures.hessian_norms import Factors, NormListener, as_factors
 from analysis.measures.input_quantizers import InputQuantizer
-from analysis.measures.probing import (
-    ONE_ROW,
-    SampleAxis,
-    UseKey,
-    formula_of,
-    on_gradient,
-    split_samples,
-)
+from analysis.measures.probing import on_gradient
+from analysis.measures.sample_layout import ONE_ROW, SampleAxis, UseKey, split_samples
 from quant_core.sites import Layer, Site
 from quant_core.tap import WeightUse
 

@@ -17,15 +17,12 @@ import torch
 from torch import Tensor
 
 from analysis.measures.candidates import Candidates
-from analysis.measures.probing import (
+from analysis.measures.formulas import conv_args, formula_of
+from analysis.measures.probing import ProbeListener, on_gradient, rooted
+from analysis.measures.sample_layout import (
     LayoutListener,
-    ProbeListener,
     SampleAxis,
     UseKey,
-    conv_args,
-    formula_of,
-    on_gradient,
-    rooted,
     split_samples,
 )
 from quant_core.projections import conv_gradients, conv_rows, is_depthwise

@@ -23,8 +23,8 @@ from analysis.measures.frozen_norms import FrozenNorms
 from analysis.measures.hessian_norms import NormListener, UseListener
 from analysis.measures.hessian_products import Curvature, differentiable
 from analysis.measures.hessian_rows import TraceSums
-from analysis.measures.probing import Layout, SampleAxis, UseKey, find_layout
 from analysis.measures.random_signs import sample_signs, weight_signs
+from analysis.measures.sample_layout import Layout, SampleAxis, UseKey, find_layout
 from analysis.measures.trace_job import TraceJob
 from analysis.method import Row, Update
 

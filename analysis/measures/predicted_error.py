@@ -23,8 +23,9 @@ from analysis.measures.input_quantizers import (
     InputQuantizers,
 )
 from analysis.measures.probe_rows import ProbeRows
-from analysis.measures.probing import Layout, ProbeListener, SampleAxis, find_layout
+from analysis.measures.probing import ProbeListener
 from analysis.measures.random_signs import probe_signs
+from analysis.measures.sample_layout import Layout, SampleAxis, find_layout
 from analysis.method import Row, Update, check_params, param
 from analysis.tasks.base import Task
 from quant_core.sites import Layer, Site

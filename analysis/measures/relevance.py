@@ -27,12 +27,12 @@ from analysis.measures.explained import (
 from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
 from analysis.measures.lrp_qvit import allocation_rows
 from analysis.measures.memory_layout import channels_last
-from analysis.measures.probing import ONE_ROW, SHARED, SampleAxis, sample_axis
 from analysis.measures.relevance_scores import (
     BatchScores,
     RelevanceScores,
     is_scored,
 )
+from analysis.measures.sample_layout import ONE_ROW, SHARED, SampleAxis, sample_axis
 from analysis.method import Row, Update, check_params, param
 from analysis.tasks.base import Task
 from quant_core.errors import QuantError

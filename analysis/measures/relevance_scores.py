@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from analysis.measures.probing import ONE_ROW, SampleAxis, split_samples
+from analysis.measures.sample_layout import ONE_ROW, SampleAxis, split_samples
 from analysis.method import Row
 from quant_core.relevance import Passage
 from quant_core.tap import Call

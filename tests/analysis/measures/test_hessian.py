@@ -20,8 +20,8 @@ from analysis.measures.hessian_hutchpp import hutchpp_trace
 from analysis.measures.hessian_loss import choose_loss
 from analysis.measures.hessian_norms import factors_of, square_norms
 from analysis.measures.hessian_rows import TraceSums
-from analysis.measures.probing import SampleAxis
 from analysis.measures.random_signs import sample_signs
+from analysis.measures.sample_layout import SampleAxis
 from analysis.method import Row, Update
 from quant_core.quantizer import Quantizer
 from quant_core.scheme import parse_scheme
