@@ -9,6 +9,7 @@ layer numbers, never in rows.
 from __future__ import annotations
 
 import math
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from PySide6.QtCore import (
 from analysis.select import select
 from app.models.block_cells import BlockCells, block_text
 from app.models.layer_cells import cell_text, cell_tip, is_muted, spoken
-from app.models.layer_columns import RIGHT, Column
+from app.models.layer_columns import LAYER, RIGHT, Column
 from app.models.layer_data import LayerData
 from app.models.layer_folds import Rows
 from app.models.layer_roles import (
@@ -95,15 +96,25 @@ class LayerTableModel(QAbstractTableModel):
         self._arrange()
         self.endResetModel()
 
-    def refresh(self) -> None:
+    def refresh(self, *, edited: bool = False) -> None:
         """Tell the view that values changed.
 
         Rows stay where they are: an edit must not move the row under the cursor.
+
+        Args:
+            edited: Whether only the assignment did: half of the columns say what a
+                layer is, and drawing them again would double what an edit takes.
         """
         self._scales, self._blocks = {}, BlockCells(self.layers)
-        if self.rowCount():
-            right, bottom = len(self.columns) - 1, self.rowCount() - 1
-            self.dataChanged.emit(self.index(0, 0), self.index(bottom, right))
+        if not self.rowCount():
+            return
+        bottom = self.rowCount() - 1
+        changed = [not edited or column.group != LAYER for column in self.columns]
+        for does_change, group in groupby(range(len(changed)), changed.__getitem__):
+            run = list(group)
+            if does_change:
+                ends = self.index(0, run[0]), self.index(bottom, run[-1])
+                self.dataChanged.emit(*ends)
 
     def set_query(self, query: str) -> None:
         """Show only the layers a query chooses.

@@ -248,6 +248,7 @@ class LayerTableView(QWidget):
             self._fill_at()
         if "weights" in stale:
             layers.read_weights()
+        tie = layers.tie
         if "assignment" in stale:
             layers.read_assignment()
         if "kept" in stale:
@@ -259,7 +260,9 @@ class LayerTableView(QWidget):
         if has_results and self.model.sorted_by not in (None, *STATIC):
             self._rearrange()
         else:
-            self.model.refresh()
+            # Another target may tie other layers, and names have marks of ties.
+            is_edit = stale == {"assignment"} and np.array_equal(tie, layers.tie)
+            self.model.refresh(edited=is_edit)
 
     def _read_results(self) -> bool:
         """Look for further results; return whether the columns are others now."""

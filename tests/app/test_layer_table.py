@@ -184,6 +184,43 @@ def test_edits_show_at_once_and_rows_stay(qtbot, shown, context):
     assert [view.model.layer_at(row) for row in range(36)] == before
 
 
+def test_an_edit_announces_every_column_that_changes_and_not_the_name(
+    qtbot, shown, context
+):
+    project = analysed(12)
+    context.set_project(project)
+    view = LayerTableView(context)
+    shown(view, 12)
+    model, told = view.model, set()
+    columns = range(model.columnCount())
+    roles = Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ForegroundRole, BAR_ROLE
+
+    def cells(column: int) -> list[object]:
+        every = [model.index(row, column) for row in range(12)]
+        return [index.data(role) for index in every for role in roles]
+
+    model.dataChanged.connect(
+        lambda first, last: told.update(range(first.column(), last.column() + 1))
+    )
+    for edit in (
+        lambda: context.set_weight(range(12), Scheme("int4")),
+        lambda: context.set_locked([3], True),
+        context.undo_stack.undo,
+    ):
+        before = [cells(column) for column in columns]
+        told.clear()
+        edit()
+        context._flush()
+        changed = {c for c in columns if cells(c) != before[c]}
+        assert changed
+        assert changed <= told
+        assert KEYS.index("name") not in told
+    told.clear()
+    project.set_starred([2], True)
+    context._flush()
+    assert KEYS.index("starred") in told
+
+
 def test_list_of_formats_acts_on_all_selected_rows(qtbot, shown, context):
     context.set_project(analysed(36))
     view = LayerTableView(context)
