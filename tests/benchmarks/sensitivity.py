@@ -34,7 +34,15 @@ from analysis.measures.hessian import Hessian
 from analysis.measures.relevance import Relevance
 from analysis.method import Measure
 from analysis.model import LoadedModel
-from tests.benchmarks.spine import context, drain, forward_of, minilm, ratio, topics
+from tests.benchmarks.spine import (
+    both_ratios,
+    context,
+    drain,
+    forward_of,
+    minilm,
+    ratio,
+    topics,
+)
 
 SAMPLES = 32
 """Texts for MiniLM; the small examples take all of their held-out data."""
@@ -200,7 +208,8 @@ def why_not_lxt() -> str:
 def table(name: str, model: LoadedModel, data: Data, repeats: int) -> None:
     """Print the rows of one model."""
     forward = forward_of(model, data)
-    print(f"\n{name}, {len(data)} samples, {len(model.info.layers)} layers")
+    print(f"\n{name}, {len(data)} samples, {len(model.info.layers)} layers;", end=" ")
+    print("elapsed (in brackets: processor time on one thread)")
     for line in LINES:
         if line.labels and (data.labels is None or data.labels.dim() > 1):
             continue
@@ -208,21 +217,21 @@ def table(name: str, model: LoadedModel, data: Data, repeats: int) -> None:
         def job(line: Line = line) -> object:
             return drain(line.measure.run(context(model, data, [])))
 
-        found = ratio(job, forward, repeats)
+        took = both_ratios(job, forward, repeats)
         target = "" if line.target is None else f"   target <= {line.target:g}"
-        print(f"  {line.title:36} {found:8.2f} forward passes{target}", flush=True)
-    found = ratio(both_ways(model, data), forward, repeats)
-    print(f"  {'torch, forward and backward':36} {found:8.2f} forward passes")
+        print(f"  {line.title:36} {took:>14} forward passes{target}", flush=True)
+    took = both_ratios(both_ways(model, data), forward, repeats)
+    print(f"  {'torch, forward and backward':36} {took:>14} forward passes")
     attributed = zennit(model, data)
     if attributed is not None:
-        found = ratio(attributed, forward, repeats)
-        print(f"  {'zennit, z-box, gamma, epsilon':36} {found:8.2f} forward passes")
+        took = both_ratios(attributed, forward, repeats)
+        print(f"  {'zennit, z-box, gamma, epsilon':36} {took:>14} forward passes")
     theirs = pyhessian(model, data)
     if theirs is None:
         print("  PyHessian is not installed: no comparison (make peers)")
         return
     found = ratio(theirs, forward, repeats)
-    print(f"  {'PyHessian, 1 probe, one number':36} {found:8.2f} forward passes")
+    print(f"  {'PyHessian, 1 probe, one number':36} {found:14.2f} forward passes")
     many = pyhessian(model, data, PROBES)
     assert many is not None
     # Probes of one batch are independent: their spread is that of one probe.
@@ -230,7 +239,7 @@ def table(name: str, model: LoadedModel, data: Data, repeats: int) -> None:
     spread = float(traces.std() / traces.mean().abs())
     needed = max(1.0, (spread / PRECISION) ** 2)
     print(
-        f"  {'PyHessian to 5 %, one number':36} {found * needed:8.2f} forward passes, "
+        f"  {'PyHessian to 5 %, one number':36} {found * needed:14.2f} forward passes, "
         f"{needed:.0f} probes at a spread of {spread:.0%}"
     )
 
