@@ -19,7 +19,6 @@ from torch import Tensor
 from analysis.data.batch import Batch, call
 from analysis.measures.evaluating import copied_saved_tensors
 from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
-from analysis.measures.frozen_norms import FrozenNorms
 from analysis.measures.hessian_norms import NormListener, UseListener
 from analysis.measures.hessian_products import Curvature, differentiable
 from analysis.measures.hessian_rows import TraceSums
@@ -323,7 +322,6 @@ class GaussNewtonTraces(_Traces):
             stack.enter_context(torch.enable_grad())
             if self._copies:
                 stack.enter_context(copied_saved_tensors(module))
-            stack.enter_context(FrozenNorms())
             with self.job.tap.session(listener):
                 raw = call(module, batch)
             return self.job.loss.task.output(raw, batch)
