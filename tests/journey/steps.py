@@ -10,7 +10,7 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 import numpy as np
-from PySide6.QtWidgets import QApplication, QComboBox, QDialog, QFileDialog, QLineEdit
+from PySide6.QtWidgets import QApplication, QComboBox, QDialog, QFileDialog
 
 from app.dialogs.analyse import AnalyseDialog
 from app.dialogs.search import SearchDialog
@@ -229,12 +229,12 @@ class Journey:
         dialog = self._dialog(SearchDialog)
         assert dialog is not None
         focus(dialog)
-        line = dialog.findChild(QLineEdit)
-        assert line is not None
-        click(line)
+        boxes = dialog.findChildren(QComboBox)
+        (budget,) = (box for box in boxes if box.accessibleName() == "Budget")
+        click(budget.lineEdit())
         press("ctrl+a")
         write("bits<=5")
-        yield self._pause(), LIMIT_S
+        yield lambda: budget.currentText() == "bits<=5", LIMIT_S
         self.photograph("search-dialog")
         click_button(dialog, "Search")
         yield self._no_dialog, LIMIT_S
