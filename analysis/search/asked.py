@@ -132,9 +132,10 @@ class Refinement:
     Thompson (1933), Biometrika 25, 285-294). Between rounds the layers that most of the
     error is expected from are run alone. Two rounds without a gain end it.
 
-    The more that is tried the more of what is found is luck with the samples: it must
-    beat what searches had proposed before any run by more than the standard error of
-    the difference (Breiman et al. (1984), section 3.4), or that is proposed.
+    The more that is tried the more of what is found is luck with the samples. Where
+    they are few, `caution` asks that it beat what searches had proposed before any run
+    by so many standard errors of the difference (1 is the rule of Breiman et al.
+    (1984), section 3.4), or that is proposed.
     """
 
     candidates: int = param(4, "Whole assignments run in a round.", minimum=1)
@@ -154,9 +155,10 @@ class Refinement:
         maximum=1024,
     )
     caution: float = param(
-        1.0,
+        0.0,
         "Standard errors, over samples, by which what running has led to must beat "
-        "what was proposed before any run; 0 takes the least measured error.",
+        "what was proposed before any run; 0 takes the least measured error, 1 suits "
+        "few samples.",
         minimum=0.0,
     )
     seed: int = param(0, "Seed of the beliefs that are drawn.", minimum=0)
