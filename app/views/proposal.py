@@ -50,6 +50,7 @@ class ProposalPane(QWidget):
         self._offer: Offer | None = None
         self._unit = ""
         self._is_applying = False
+        self._is_chosen = False  # or the slider keeps to the present size
         self.proposal: Proposal | None = None
         self.setAccessibleName("Proposal, layer by layer")
         self.slider = QSlider(Qt.Orientation.Horizontal)
@@ -133,19 +134,26 @@ class ProposalPane(QWidget):
     # -- what is proposed ------------------------------------------------------------
 
     def set_offer(self, offer: Offer | None, unit: str) -> None:
-        """Take what can be chosen; what was proposed stays at its size."""
+        """Take what can be chosen; what a person has proposed stays at its size."""
         before = self.proposal
         self._offer, self._unit = offer, unit
         self.bar.setEnabled(offer is not None and len(offer.front) > 1)
         if offer is None:
+            self._is_chosen = False
             self._propose(None)
             return
-        project = self._context.project
-        assert project is not None
-        size = project.totals.bytes if before is None else before.size
-        self.propose(int(np.abs(offer.front.bits - 8 * size).argmin()))
+        self._propose_size(before)
 
-    def propose(self, point: int) -> None:
+    def _propose_size(self, before: Proposal | None) -> None:
+        """Propose what is as large as before if a person chose it, else as what is."""
+        project, offer = self._context.project, self._offer
+        assert project is not None
+        assert offer is not None
+        keeps = before is not None and self._is_chosen
+        size = before.size if before is not None and keeps else project.totals.bytes
+        self._place(int(np.abs(offer.front.bits - 8 * size).argmin()))
+
+    def _place(self, point: int) -> None:
         """Propose a point of the front; the slider follows."""
         project, offer = self._context.project, self._offer
         if project is None or offer is None:
@@ -165,12 +173,13 @@ class ProposalPane(QWidget):
         bits = np.maximum(offer.front.bits, 1.0)
         wanted = bits[0] * (bits[-1] / bits[0]) ** (place / STEPS)
         point = int(np.searchsorted(bits, wanted * (1 + 1e-12), side="right")) - 1
+        self._is_chosen = True
         self._propose(Proposal.of(project, offer, max(0, point)))
 
     def renew(self) -> None:
         """Hold the proposal against the assignment as it is by now."""
         if self.proposal is not None:
-            self.propose(self.proposal.point)
+            self._propose_size(self.proposal)
 
     def _propose(self, proposal: Proposal | None) -> None:
         self.proposal = proposal

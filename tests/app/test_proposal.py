@@ -76,6 +76,27 @@ def test_dragging_changes_nothing_until_it_is_accepted(view, context):
     assert project.assignment.digest == before
 
 
+def test_the_slider_stays_with_the_assignment_until_it_is_dragged(view, context, qtbot):
+    project = open_(view, context)
+    pane, bits = view.proposal, view._offer.front.bits
+
+    def assign_all(key: str) -> int:
+        made = project.assignment.with_weight(np.arange(12), parse_scheme(key))
+        context.replace_assignment(made, f"Set {key}")
+        return int(np.abs(bits - 8 * made.totals().bytes).argmin())
+
+    for key in ("int4", "int8"):
+        point = assign_all(key)
+        qtbot.waitUntil(lambda point=point: pane.proposal.point == point)
+    pane.slider.setValue(0)
+    renewed = []
+    pane.changed.connect(renewed.append)
+    assert assign_all("int4") != 0
+    qtbot.waitUntil(lambda: bool(renewed))
+    assert pane.proposal.point == 0
+    assert pane.slider.value() == 0
+
+
 def test_a_group_alone_takes_what_is_proposed(view, context):
     project = open_(view, context)
     view.proposal.slider.setValue(300)
