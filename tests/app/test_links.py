@@ -51,8 +51,12 @@ def test_channels_show_the_values_of_the_histogram_while_linked(view, context):
 def test_a_switch_without_any_data_does_no_harm(qtbot, context):
     view = DistributionView(context)
     qtbot.addWidget(view)
+    before = view.channels.box.viewRange()
     view.link_switch.setChecked(True)
+    assert view.channels.box.viewRange() == before
+    view.histogram.box.setXRange(-1.0, 2.0, padding=0)
     view.link_switch.setChecked(False)
+    assert view.channels.box.viewRange() == before
 
 
 def test_heatmap_and_bars_move_together_while_they_list_the_same(qtbot, tmp_path):
