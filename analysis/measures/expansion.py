@@ -46,9 +46,6 @@ NAME = "expansion"
 FLOAT = ""
 """Stands for the stored weights where a scheme's key is asked for."""
 
-_ACTIVATION_BYTES = 2 << 30
-_MAX_BATCH = 512
-
 Expand = Callable[[Assignment, Sequence[Scheme]], Iterator[Update]]
 """Expands the error at an assignment; see `expanding`."""
 
@@ -174,22 +171,14 @@ class _Expanding:
         """Where samples lie, None to run them one by one."""
         if len(self.data) < 2 or self.fixed:
             return None
-        one, two = (
-            next(self.data.take(n).batches(n)).to(self.context.device) for n in (1, 2)
-        )
-        return find_layout(
-            lambda: call(self.module, one),
-            lambda: call(self.module, two),
-            self.tap.session,
-        )
+        return find_layout(self.tap, self.data, self.context.device)
 
     @cached_property
     def batches(self) -> list[Batch]:
         """The data, as many samples at a time as memory and layout allow."""
         size = self.fixed or 1
         if self.layout is not None:
-            fitting = _ACTIVATION_BYTES // max(1, 2 * self.layout.sample_bytes)
-            size = self.context.batch_size or max(1, min(_MAX_BATCH, fitting))
+            size = self.context.batch_size or self.layout.batch_size
         return [batch.to(self.context.device) for batch in self.data.batches(size)]
 
     def _listener(

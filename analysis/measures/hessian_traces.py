@@ -27,8 +27,6 @@ from analysis.measures.sample_layout import Layout, SampleAxis, UseKey, find_lay
 from analysis.measures.trace_job import TraceJob
 from analysis.method import Row, Update
 
-_ACTIVATION_BYTES = 2 << 30
-_MAX_BATCH = 512
 _CLUSTERS = 8
 """Batches the exact Hessian is taken in, so that their spread is a standard error."""
 _MIN_CLUSTERS = 8
@@ -217,9 +215,7 @@ class GaussNewtonTraces(_Traces):
             self._copies = self._overwrites(batches[0])
             return batches
         self._axes, self._site_axes = layout.uses, layout.sites
-        # The graph holds about two tensors per activation seen.
-        size = _ACTIVATION_BYTES // max(1, 2 * layout.sample_bytes)
-        batches = job.batches(max(1, min(_MAX_BATCH, size)))
+        batches = job.batches(layout.batch_size)
         if layout.overwrites:
             self._copies = self._overwrites(job.head(1))
         return batches
@@ -240,13 +236,7 @@ class GaussNewtonTraces(_Traces):
             with torch.no_grad(), job.tap.session(uses):
                 call(module, batch)
         else:
-            one, two = job.head(1), job.head(2)
-            layout = find_layout(
-                lambda: call(module, one),
-                lambda: call(module, two),
-                job.tap.session,
-                uses,
-            )
+            layout = find_layout(job.tap, job.data, job.context.device, uses)
         self._through_autograd = uses.through_autograd
         return None if self._through_autograd else layout
 

@@ -31,11 +31,9 @@ from analysis.tasks.base import Task
 from quant_core.sites import Layer, Site
 from quant_core.tap import Tap
 
-_ACTIVATION_BYTES = 2 << 30
 _KEEP_CANDIDATES = 2 << 30
 _SMALL_MODEL = 16 << 20
 """Bytes of candidates that are kept in any case: those of one layer of a larger one."""
-_MAX_BATCH = 512
 _MIN_SAMPLES = 8
 """A standard error from fewer samples is too uncertain to stop on."""
 _ROWS_EVERY_SECONDS = 1.0
@@ -190,27 +188,16 @@ class _Probing:
         """Return where the samples lie, None to run them one by one."""
         if len(self.data) < 2 or self.fixed_batch:
             return None
-        one, pair = self._head(1), self._head(2)
-        module = self.tap.module
-        return find_layout(
-            lambda: call(module, one),
-            lambda: call(module, pair),
-            self.tap.session,
-            with_sites=bool(self.context.input_schemes),
-        )
+        sites = bool(self.context.input_schemes)
+        return find_layout(self.tap, self.data, self.device, with_sites=sites)
 
     def _batch_size(self, layout: Layout | None) -> int:
         if self.fixed_batch:
             return int(self.fixed_batch)
         if layout is None:
             return 1
-        if self.context.batch_size:
-            return self.context.batch_size
         # Candidates are formed once per batch: larger batches share that cost.
-        # The graph holds about two tensors per activation seen.
-        return max(
-            1, min(_MAX_BATCH, _ACTIVATION_BYTES // max(1, 2 * layout.sample_bytes))
-        )
+        return self.context.batch_size or layout.batch_size
 
     def _calibrate(
         self,

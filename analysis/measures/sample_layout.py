@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from analysis.data.batch import Data, call
 from analysis.measures.formulas import formula_of
 from quant_core.sites import Layer, Site
-from quant_core.tap import Listener, WeightUse
+from quant_core.tap import Listener, Tap, WeightUse
 
 UseKey = tuple[str, int]
+
+_GRAPH_BYTES = 2 << 30
+_MAX_BATCH = 512
 
 
 class SampleAxis(NamedTuple):
@@ -52,6 +55,15 @@ class Layout:
     sites: dict[str, SampleAxis]
     sample_bytes: int
     overwrites: bool
+
+    @property
+    def batch_size(self) -> int:
+        """How many samples are differentiated at a time.
+
+        The graph holds about two tensors per activation seen.
+        """
+        fitting = _GRAPH_BYTES // max(1, 2 * self.sample_bytes)
+        return max(1, min(_MAX_BATCH, fitting))
 
 
 class LayoutListener(Listener):
@@ -138,19 +150,19 @@ def _unfolded(x: Tensor, axis: int, samples: int) -> Tensor:
 
 
 def find_layout(
-    run_one: Callable[[], object],
-    run_two: Callable[[], object],
-    session: Callable[[Listener], Any],
+    tap: Tap,
+    data: Data,
+    device: torch.device | str,
     one: LayoutListener | None = None,
     *,
     with_sites: bool = True,
 ) -> Layout | None:
-    """Return where the samples lie in every operand, or None if somewhere unknown.
+    """Run the first sample and the first two; return where samples lie in operands.
 
     Args:
-        run_one: Runs the network on the first sample.
-        run_two: Runs it on the first two.
-        session: `Tap.session`.
+        tap: On the network.
+        data: At least two samples, of any number in a batch.
+        device: Where the network is.
         one: Listens to the first sample; it may note more for itself.
         with_sites: Also look at the activations that are no operands of layers.
 
@@ -159,9 +171,10 @@ def find_layout(
         have to be run one by one.
     """
     one, two = one or LayoutListener(), LayoutListener()
-    for run, listener in ((run_one, one), (run_two, two)):
-        with torch.no_grad(), session(listener):
-            run()
+    for samples, listener in ((1, one), (2, two)):
+        batch = next(data.take(samples).batches(samples)).to(device)
+        with torch.no_grad(), tap.session(listener):
+            call(tap.module, batch)
     if one.opaque or one.operands.keys() != two.operands.keys():
         return None
     uses: dict[UseKey, SampleAxis] = {}
