@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -42,11 +41,7 @@ class Comparison:
     ) -> None:
         self._task, self._metrics, self._batch = task, set(metrics), batch
         self._reference = reference
-        self._error = (
-            task.against(reference, batch)
-            if isinstance(task, Kl)
-            else functools.partial(task.error, reference, batch=batch)
-        )
+        self._error = task.against(reference, batch)
         self._good = torch.isfinite(reference.reshape(batch.size, -1)).all(1)
 
     def with_output(self, output: Tensor) -> dict[str, Pair]:

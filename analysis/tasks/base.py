@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -31,6 +32,15 @@ class Task(Protocol):
         self, reference: torch.Tensor, quantized: torch.Tensor, batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return `(numerator [N], weight [N])` in float64."""
+        ...
+
+    def against(
+        self, reference: torch.Tensor, batch: Batch
+    ) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+        """Return `error` as a function of the quantized output alone.
+
+        For many comparisons with one reference: what it alone decides is made once.
+        """
         ...
 
     def probe(

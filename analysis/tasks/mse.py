@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -55,6 +57,12 @@ class Mse:
         z = reference.reshape(len(reference), -1).double()
         difference = quantized.reshape(z.shape).double() - z
         return difference.square().sum(1), z.square().sum(1)
+
+    def against(
+        self, reference: torch.Tensor, batch: Batch
+    ) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+        """Return `error` as a function of the quantized output alone."""
+        return partial(self.error, reference, batch=batch)
 
     def probe(
         self, output: torch.Tensor, batch: Batch, signs: torch.Tensor
