@@ -9,7 +9,9 @@ from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from app.context import AppContext
+from app.views.layer_table import LayerTableView
 from app.widgets.format import DIGITS, set_digits
+from tests.app.helpers import analysed
 
 PATIENCE = 120_000  # ms; a busy machine may stand still for seconds
 
@@ -54,6 +56,18 @@ def context(qapp: object) -> Iterator[AppContext]:
     context = AppContext()
     yield context
     context.set_project(None)
+
+
+@pytest.fixture
+def layers(qtbot: QtBot, context: AppContext) -> Iterator[LayerTableView]:
+    """The layer table, shown with 36 analysed layers."""
+    context.set_project(analysed(36))
+    view = LayerTableView(context)
+    qtbot.addWidget(view)
+    view.resize(1200, 600)
+    view.show()
+    yield view
+    view.close()
 
 
 @pytest.fixture(autouse=True)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from PySide6.QtCore import QItemSelectionModel, Qt
 from PySide6.QtGui import QGuiApplication
 
-from app.context import AppContext
 from app.models.block_cells import MIXED
 from app.models.layer_folds import Rows
 from app.models.layer_roles import BAR_ROLE, BITS_ROLE
@@ -58,24 +55,6 @@ def test_rows_are_those_found_the_obvious_way(seed):
     assert rows.cut(given).tolist() == cut
 
 
-@pytest.fixture
-def context(qapp) -> Iterator[AppContext]:
-    context = AppContext()
-    context.set_project(analysed(36))
-    yield context
-    context.set_project(None)
-
-
-@pytest.fixture
-def view(qtbot, context) -> Iterator[LayerTableView]:
-    view = LayerTableView(context)
-    qtbot.addWidget(view)
-    view.resize(1200, 600)
-    view.show()
-    yield view
-    view.close()
-
-
 def names(view: LayerTableView) -> list[str]:
     return [view.model.text(row, "name") for row in range(view.model.rowCount())]
 
@@ -88,54 +67,54 @@ def click(view: LayerTableView, row: int) -> None:
     view.table.selectionModel().setCurrentIndex(index, both)
 
 
-def test_a_block_is_folded_into_one_row_and_comes_back(view, context):
+def test_a_block_is_folded_into_one_row_and_comes_back(layers, context):
     context.selection.set([8])
-    view.folds.toggle()
-    assert view.model.rowCount() == 31
-    assert names(view)[5:8] == [
+    layers.folds.toggle()
+    assert layers.model.rowCount() == 31
+    assert names(layers)[5:8] == [
         "layers.0.down",
         "▸ layers.1 (6)",
         "layers.2.query",
     ]
     assert context.selection.layers.tolist() == [6, 7, 8, 9, 10, 11]
     assert context.selection.current == 8
-    assert len(view.model.rows.listed) == 36
-    view.folds.toggle()
-    assert view.model.rowCount() == 36
-    view.folds.toggle_all()
-    assert names(view) == [f"▸ layers.{i} (6)" for i in range(6)]
-    view.folds.toggle_all()
-    assert view.model.order.tolist() == list(range(36))
+    assert len(layers.model.rows.listed) == 36
+    layers.folds.toggle()
+    assert layers.model.rowCount() == 36
+    layers.folds.toggle_all()
+    assert names(layers) == [f"▸ layers.{i} (6)" for i in range(6)]
+    layers.folds.toggle_all()
+    assert layers.model.order.tolist() == list(range(36))
 
 
-def test_an_edit_of_a_folded_row_is_one_step_for_all_its_layers(view, context):
+def test_an_edit_of_a_folded_row_is_one_step_for_all_its_layers(layers, context):
     project = context.project
-    view.folds.toggle_all()
-    click(view, 2)
+    layers.folds.toggle_all()
+    click(layers, 2)
     chosen = context.selection.layers
     assert chosen.tolist() == [12, 13, 14, 15, 16, 17]
     context.set_weight(chosen, Scheme("int4"))
-    view._on_bits_chosen(3, "int8")
+    layers._on_bits_chosen(3, "int8")
     assert [project.assignment.scheme_of(i) for i in (12, 17)] == [Scheme("int4")] * 2
     assert [project.assignment.scheme_of(i) for i in (18, 23)] == [Scheme("int8")] * 2
     assert project.assignment.scheme_of(24) is None
     assert context.undo_stack.count() == 2
-    column = view.model.column_of("locked")
+    column = layers.model.column_of("locked")
     for locked in (True, False):
-        view._on_clicked(view.model.index(1, column))
+        layers._on_clicked(layers.model.index(1, column))
         settle()
         assert bool(project.assignment.locked[6:12].all()) is locked
         assert not project.assignment.locked[12:].any()
 
 
-def test_cells_of_a_folded_row_add_up_and_say_what_differs(view, context):
-    data = view.model.layers
+def test_cells_of_a_folded_row_add_up_and_say_what_differs(layers, context):
+    data = layers.model.layers
     context.set_weight([0, 1, 2], Scheme("int4"))
     settle()
-    view.folds.toggle_all()
+    layers.folds.toggle_all()
 
     def cell(row: int, key: str, role=Role.DisplayRole) -> object:
-        return view.model.index(row, view.model.column_of(key)).data(role)
+        return layers.model.index(row, layers.model.column_of(key)).data(role)
 
     assert cell(0, "bits") == MIXED
     assert cell(0, "bits", BITS_ROLE) is None
@@ -157,61 +136,65 @@ def test_cells_of_a_folded_row_add_up_and_say_what_differs(view, context):
     assert cell(0, "bits", BITS_ROLE) == 8
 
 
-def test_what_selects_a_part_of_a_block_unfolds_it(view, context):
-    view.folds.toggle_all()
+def test_what_selects_a_part_of_a_block_unfolds_it(layers, context):
+    layers.folds.toggle_all()
     context.selection.set([13])
-    assert view.model.rowCount() == 11
-    assert view.model.layers_at(view.table.selected_rows()).tolist() == [13]
+    assert layers.model.rowCount() == 11
+    assert layers.model.layers_at(layers.table.selected_rows()).tolist() == [13]
     context.selection.set(np.arange(18, 24))
-    assert view.model.rowCount() == 11, "all of it is selected"
-    assert view.table.selected_rows().tolist() == [8]
+    assert layers.model.rowCount() == 11, "all of it is selected"
+    assert layers.table.selected_rows().tolist() == [8]
 
 
-def test_steps_go_from_row_to_row_and_find_looks_inside(qtbot, view, context):
-    view.folds.toggle_all()
-    click(view, 0)
-    view.step(1)
+def test_steps_go_from_row_to_row_and_find_looks_inside(qtbot, layers, context):
+    layers.folds.toggle_all()
+    click(layers, 0)
+    layers.step(1)
     assert context.selection.layers.tolist() == [6, 7, 8, 9, 10, 11]
-    view.finder.open()
-    qtbot.keyClicks(view.finder.bar.line, "layers.4.up")
-    qtbot.waitUntil(lambda: view.model.found.tolist() == [28])
-    papers = [view.model.index(r, 1).data(Role.BackgroundRole) for r in range(6)]
+    layers.finder.open()
+    qtbot.keyClicks(layers.finder.bar.line, "layers.4.up")
+    qtbot.waitUntil(lambda: layers.model.found.tolist() == [28])
+    papers = [layers.model.index(r, 1).data(Role.BackgroundRole) for r in range(6)]
     assert [r for r, paper in enumerate(papers) if paper is not None] == [1, 4]
-    view.finder.step(1)
+    layers.finder.step(1)
     assert context.selection.layers.tolist() == [28]
-    assert view.model.text(view.model.row_of(28), "name") == "layers.4.up"
-    assert view.finder.bar.count.text() == "1 of 1"
+    assert layers.model.text(layers.model.row_of(28), "name") == "layers.4.up"
+    assert layers.finder.bar.count.text() == "1 of 1"
 
 
-def test_filter_sort_and_copy_treat_a_folded_block_as_its_layers(view, context):
-    view.folds.toggle_all()
-    view._on_filter("up | down")
-    assert names(view)[0] == "▸ layers.0 (2)"
-    view.select_all()
+def test_filter_sort_and_copy_treat_a_folded_block_as_its_layers(layers, context):
+    layers.folds.toggle_all()
+    layers._on_filter("up | down")
+    assert names(layers)[0] == "▸ layers.0 (2)"
+    layers.select_all()
     assert len(context.selection.layers) == 12
-    click(view, 1)
+    click(layers, 1)
     assert context.selection.layers.tolist() == [10, 11]
-    view.copy()
+    layers.copy()
     lines = QGuiApplication.clipboard().text().splitlines()
     assert [line.split("\t")[0] for line in lines] == ["layers.1.up", "layers.1.down"]
-    view._on_filter("layers.3.up")
-    assert names(view) == ["layers.3.up"], "one layer is no block"
-    view._on_filter("")
-    assert view.model.rowCount() == 11, "of block 1 two layers are selected"
-    view.model.sort(view.model.column_of("parameters"), Qt.SortOrder.DescendingOrder)
+    layers._on_filter("layers.3.up")
+    assert names(layers) == ["layers.3.up"], "one layer is no block"
+    layers._on_filter("")
+    assert layers.model.rowCount() == 11, "of block 1 two layers are selected"
+    layers.model.sort(
+        layers.model.column_of("parameters"), Qt.SortOrder.DescendingOrder
+    )
     # The largest layers are the last of their blocks.
-    firsts = [view.model.layer_at(row) for row in range(view.model.rowCount())]
-    sizes = view.model.layers.parameters[firsts]
+    firsts = [layers.model.layer_at(row) for row in range(layers.model.rowCount())]
+    sizes = layers.model.layers.parameters[firsts]
     assert (np.diff(sizes) <= 0).all()
 
 
 def test_a_double_click_on_the_name_unfolds_and_another_model_has_no_folds(
-    view, context
+    layers, context
 ):
-    view.folds.toggle_all()
-    view.table.doubleClicked.emit(view.model.index(4, view.model.column_of("size")))
-    assert view.model.rowCount() == 6
-    view.table.doubleClicked.emit(view.model.index(4, 0))
-    assert view.model.rowCount() == 11
+    layers.folds.toggle_all()
+    layers.table.doubleClicked.emit(
+        layers.model.index(4, layers.model.column_of("size"))
+    )
+    assert layers.model.rowCount() == 6
+    layers.table.doubleClicked.emit(layers.model.index(4, 0))
+    assert layers.model.rowCount() == 11
     context.set_project(analysed(12))
-    assert view.model.rowCount() == 12
+    assert layers.model.rowCount() == 12
