@@ -108,11 +108,14 @@ class Case:
     def uniform(self, scheme: Scheme, *, keep_locked: bool = False) -> Assignment:
         """Return the assignment with every analysed layer's weights in one scheme.
 
+        Layers that its group size does not divide stay as they are.
+
         Args:
             scheme: One with predicted errors.
             keep_locked: Whether locked layers stay as they are.
         """
         mask = np.isfinite(self.project.values(MEASURE, scheme.key))
+        mask &= np.isfinite(self.assignment.weight_bits_in(scheme))
         if keep_locked:
             mask &= ~self.assignment.locked
         return self.assignment.with_weight(mask, scheme)

@@ -50,6 +50,9 @@ class FinerScales:
         uses = np.array([s == coarse for s in plan.palette], bool)[plan.weight]
         if case.is_float:
             uses[:] = True
+        bits = np.stack([plan.weight_bits_in(scheme) for scheme in (coarse, fine)])
+        # A group size that does not divide a layer is no advice for it.
+        uses &= np.isfinite(bits).all(0)
         before, after = (
             case.project.values(MEASURE, scheme.key) for scheme in (coarse, fine)
         )
@@ -59,8 +62,7 @@ class FinerScales:
         if not len(helped):
             return None
         total = before[helped].sum(), after[helped].sum()
-        sizes = plan.with_weight(helped, coarse), plan.with_weight(helped, fine)
-        more = (sizes[1].totals().bytes - sizes[0].totals().bytes) / 1e3
+        more = float(np.diff(bits[:, helped], axis=0).sum()) / 8e3
         order = np.argsort((after - before)[helped], kind="stable")
         gain = Number("error now over error then", float(total[0] / total[1]))
         return Finding(
