@@ -1,8 +1,9 @@
 """The guided diagnosis: what looks wrong with an assignment, why, and what to try.
 
-The order is that of the debugging flow of Nagel et al., "A White Paper on Neural
-Network Quantization" (arXiv 2106.08295, section 3.7): first whether the numbers can be
-believed, then which side is guilty, then which layers, then what was chosen.
+Problems stand before warnings and notes. Within a severity the order is that of the
+debugging flow of Nagel et al., "A White Paper on Neural Network Quantization"
+(arXiv 2106.08295, section 3.7): first whether the numbers can be believed, then which
+side is guilty, then which layers, then what was chosen.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ RULES: tuple[Rule, ...] = (
     Additivity(),
     Agreement(),
 )
-"""Every rule, in the order in which findings are read."""
+"""Every rule, in the order in which findings of one severity are read."""
 
 
 def verdicts(
@@ -135,4 +136,5 @@ def collect(found: dict[Rule, Verdict], subject: str) -> Diagnosis:
             findings += verdict
         else:
             clear.append(rule.title)
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return Diagnosis(subject, tuple(findings), tuple(unjudged), tuple(clear))

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 Severity = Literal["problem", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("problem", "warning", "note")
-"""`problem`: will fail or mislead; `warning`: costs accuracy; `note`: worth knowing."""
+"""`problem`: will fail or mislead; `warning`: costs accuracy; `note`: worth knowing.
+In the order in which findings are read."""
 
 Panel = Literal["layers", "heatmap", "distribution", "channels", "trade_off"]
 """Where a finding is best looked at; the keys of the panels of the window."""
@@ -120,11 +121,11 @@ class Unjudged:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All findings on one assignment, in the order of the rules.
+    """All findings on one assignment.
 
     Attributes:
         subject: What was judged ("the current assignment").
-        findings: What was found.
+        findings: What was found, the worst first, then in the order of the rules.
         unjudged: Rules that lack something.
         clear: Titles of the rules that looked and found nothing.
     """

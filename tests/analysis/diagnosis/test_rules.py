@@ -7,7 +7,14 @@ import dataclasses
 import numpy as np
 import pytest
 
-from analysis.diagnosis import RULES, Finding, Missing, diagnose, verdicts
+from analysis.diagnosis import (
+    RULES,
+    SEVERITIES,
+    Finding,
+    Missing,
+    diagnose,
+    verdicts,
+)
 from analysis.diagnosis.concentration import CARRIED
 from analysis.diagnosis.symmetry import UNUSED
 from analysis.method import Row, Update
@@ -269,6 +276,17 @@ def test_finer_scales_are_advised_where_they_help() -> None:
     assert said(project, "granularity") == ()
 
 
+def test_a_group_size_is_no_advice_for_layers_it_does_not_divide() -> None:
+    rows, odd = "int4/group(16)", "int4/group(24)"  # of 32 values per channel
+    errors = {("weight", key): [1.0] * 10 for key in ("int4", rows, odd)}
+    errors[("weight", rows)][9] = errors[("weight", odd)][8] = 0.1
+    project = made(10, errors)
+    finding = only(project, "granularity")
+    assert finding.layers == (9,)
+    assert numbers(finding)["more to store"] == pytest.approx(16 * 2 / 1e3)
+    assert said(made(10, {("weight", odd): [1.0] * 10}), "concentration") == ()
+
+
 def test_one_granularity_cannot_be_compared() -> None:
     assert isinstance(said(made(10, FLAT), "granularity"), Missing)
 
@@ -458,6 +476,22 @@ def test_layers_measured_in_another_order(turn: int, fires: bool) -> None:
 
 
 # -- as documents ---------------------------------------------------------------------
+
+
+def test_the_worst_is_read_first_then_in_the_order_of_the_rules() -> None:
+    fine = [1.0] * 9 + [0.1]
+    errors = {("weight", "int4/tensor"): [1.0] * 10, ("weight", "int4"): fine}
+    project = made(10, errors, samples=16)
+    project.set_ties([(0, 1)])
+    put(project, ["int8"] + ["int4/tensor"] * 9)
+    found = diagnose(project).findings
+    judged = [f for _, v in verdicts(project) if not isinstance(v, Missing) for f in v]
+    levels = [SEVERITIES.index(finding.severity) for finding in found]
+    assert sorted(levels) == levels
+    assert levels != [SEVERITIES.index(f.severity) for f in judged], "rules differ"
+    for severity in SEVERITIES:
+        same = [f for f in judged if f.severity == severity]
+        assert [f for f in found if f.severity == severity] == same
 
 
 def test_json_and_markdown_name_layers_and_gaps() -> None:
