@@ -237,10 +237,9 @@ class AppContext(QObject):
         if not number:
             return
         project.set_locked(asked, locked)
-        verb = "Lock" if locked else "Unlock"
-        text = f"{verb} {count(number, 'layer')}"
-        self._push(before, text, number)
-        self.message.emit(f"{text}.")
+        verb, number_of = "Lock" if locked else "Unlock", count(number, "layer")
+        self._push(before, f"{verb} {number_of}", number)
+        self.message.emit(f"{verb}ed {number_of}.")
 
     def replace_assignment(self, assignment: Assignment, text: str) -> None:
         """Put another assignment in place, as one undo step named `text`."""
@@ -279,9 +278,11 @@ class AppContext(QObject):
             for entry in np.unique(entries[layers]).tolist():
                 edit(layers[entries[layers] == entry], source.palette[entry])
         changed = len(before.diff(project.assignment))
-        text = f"Copy {count(changed, 'layer')} from {name}"
-        self._push(before, text, changed)
-        self.message.emit(f"{text}." if changed else f"Nothing to copy from {name}.")
+        text = f"{count(changed, 'layer')} from {name}"
+        self._push(before, f"Copy {text}", changed)
+        self.message.emit(
+            f"Copied {text}." if changed else f"Nothing to copy from {name}."
+        )
 
     def refusal(self, scheme: Scheme | None, layers: NDArray[np.int64]) -> str | None:
         """Return why the target runs none of the layers in a scheme, None if some."""

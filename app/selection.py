@@ -39,11 +39,17 @@ class Selection(QObject):
         self._layers: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._layers.flags.writeable = False
         self._current = -1
+        self._is_first = True
 
     @property
     def layers(self) -> NDArray[np.int64]:
         """Selected layer indices, sorted, read-only."""
         return self._layers
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nobody has selected anything since these layers are shown."""
+        return self._is_first
 
     @property
     def current(self) -> int:
@@ -72,6 +78,7 @@ class Selection(QObject):
             return
         chosen.flags.writeable = False
         self._layers, self._current = chosen, current
+        self._is_first = False
         self.changed.emit()
 
     def choose(
@@ -94,6 +101,7 @@ class Selection(QObject):
         self.blockSignals(True)
         self.clear()
         self.set(layers)
+        self._is_first = True
         self.blockSignals(False)
         self.restarted.emit()
 

@@ -244,9 +244,13 @@ class Session(QObject):
         index = {layer.name: i for i, layer in enumerate(info.layers)}
         starred = [known.info.layers[i].name for i in np.flatnonzero(known.starred)]
         project.set_starred([index[n] for n in starred if n in index], True)
-        before = [known.info.layers[i].name for i in self.context.selection.layers]
+        selection = self.context.selection
+        # The first layer of the file need not be the first of the network.
+        chosen = () if selection.is_first else selection.layers
+        before = [known.info.layers[i].name for i in chosen]
         self._adopt(project)
-        self.context.selection.set([index[n] for n in before if n in index])
+        if before:
+            selection.set([index[n] for n in before if n in index])
 
     def close_project(self) -> None:
         """Return to the start page; unsaved work is given up."""

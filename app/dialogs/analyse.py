@@ -45,6 +45,7 @@ from app.widgets.measure_list import MeasureList
 from app.widgets.script_button import ScriptButton
 from app.widgets.scroll_column import ScrollColumn
 from app.widgets.tick_box import TickBox
+from app.widgets.typed_choice import TypedChoice
 
 PARAMS_KEY = "analyse/params"
 _PER_LINE = 4
@@ -119,13 +120,10 @@ class AnalyseDialog(QDialog):
         return self._settings.get(PARAMS_KEY, none)
 
     def _build_data(self, last: AnalysisRequest) -> None:
-        self._data = QComboBox()
-        self._data.setEditable(True)
+        self._data = TypedChoice([EXAMPLE, RANDOM] if self._has_example else [RANDOM])
         self._data.setAccessibleName("Calibration data")
-        self._data.addItems([EXAMPLE, RANDOM] if self._has_example else [RANDOM])
         if last.data not in (EXAMPLE, RANDOM, NONE):
             self._data.addItem(last.data)
-        self._data.setMinimumContentsLength(16)
         own = "example, " if self._has_example else ""
         self._data.setToolTip(
             f"{own}random, the path of a .npz, .npy, .h5, .safetensors, .txt or "

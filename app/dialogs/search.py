@@ -40,6 +40,7 @@ from app.widgets.params_form import ParamsForm
 from app.widgets.script_button import ScriptButton
 from app.widgets.search_terms import SearchTerms
 from app.widgets.tick_box import TickBox
+from app.widgets.typed_choice import TypedChoice
 from quant_core.errors import QuantError
 from quant_core.targets import TARGETS
 
@@ -143,8 +144,10 @@ class SearchDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Search assignment")
         self._settings = settings
-        self._budget = _typed(EXAMPLES, settings.get(SETTINGS_KEY, DEFAULT))
-        self._objective = _typed(objectives, next(iter(objectives), MEASURE))
+        last_budget = settings.get(SETTINGS_KEY, DEFAULT)
+        self._budget = TypedChoice(EXAMPLES, last_budget, width=28)
+        first = next(iter(objectives), MEASURE)
+        self._objective = TypedChoice(objectives, first, width=28)
         self._inputs = TickBox("Choose input formats as well")
         self._inputs.setToolTip(
             wrapped("Worth it where bit operations or a cost table are limited.")
@@ -307,16 +310,6 @@ class SearchDialog(QDialog):
         self._settings.set(PARAMS_KEY, kept)
         self._settings.set(RUNS_KEY, self._runs.to_json())
         super().accept()
-
-
-def _typed(choices: Sequence[str], text: str) -> QComboBox:
-    """Return a list one may also type into."""
-    box = QComboBox()
-    box.setEditable(True)
-    box.addItems(list(choices))
-    box.setMinimumContentsLength(28)
-    box.setCurrentText(text)
-    return box
 
 
 def _text() -> QLabel:

@@ -55,6 +55,7 @@ class HeatmapView(PlotPanel):
         self._place = self._order
         self._unit = ""
         self._cursor = -1
+        self._told: tuple[int, int] | None = None
         self._fits_selection = False
         self._refusals: dict[tuple[str, int, int], str | None] = {}
         self._build()
@@ -94,7 +95,7 @@ class HeatmapView(PlotPanel):
 
     @Slot()
     def _on_project(self) -> None:
-        self._cursor = -1
+        self._cursor, self._told = -1, None
         self.invalidate("all", "fit")
 
     @Slot()
@@ -148,6 +149,8 @@ class HeatmapView(PlotPanel):
             self._show_values()
         if not self.is_empty:
             self._show_marks()
+            # What it is now assigned may be what changed.
+            self._tell(self._told)
             if "reveal" in stale and self._context.selection.current >= 0:
                 self.map.reveal(int(self._place[self._context.selection.current]))
 
@@ -321,7 +324,11 @@ class HeatmapView(PlotPanel):
 
     @Slot(object)
     def _on_hover(self, point: QPointF | None) -> None:
-        cell = None if point is None else self._cell_at(point)
+        self._tell(None if point is None else self._cell_at(point))
+
+    def _tell(self, cell: tuple[int, int] | None) -> None:
+        """Read a cell out: layer and column; None for nothing."""
+        self._told = cell
         self.read_out.set_full("" if cell is None else self.describe(*cell))
 
     def describe(self, layer: int, column: int) -> str:
@@ -394,6 +401,12 @@ class HeatmapView(PlotPanel):
         if len(layers):
             self._context.set_weight(layers, self._schemes[column])
 
+    def _tell_cursor(self) -> None:
+        """Read out the cell that Enter assigns."""
+        layer = self._context.selection.current
+        if layer >= 0 and self._cursor >= 0:
+            self._tell((layer, self._cursor))
+
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Arrows move the current cell, Shift keeps the others selected too.
 
@@ -410,12 +423,12 @@ class HeatmapView(PlotPanel):
             adds = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
             layer = int(self._order[row])
             selection.choose([layer], layer, adds=adds)
+            self._tell_cursor()
         elif key in side:
             last = self.map.cells.columns - 1
             self._cursor = min(max(0, self._cursor + side[Qt.Key(key)]), last)
             self.invalidate("marks")
-            if selection.current >= 0:
-                self.read_out.set_full(self.describe(selection.current, self._cursor))
+            self._tell_cursor()
         elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self._cursor >= 0:
             self.assign(self._cursor)
         elif key == Qt.Key.Key_Escape:

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.widgets.explain import wrapped
+from app.widgets.typed_choice import TypedChoice
 
 TABLE: Final = "table"
 KINDS: Final = {
@@ -177,14 +178,13 @@ class TermRow(QWidget):
         """Build the controls."""
         super().__init__(parent)
         self._formats, self._is_table = formats, kind == TABLE
-        self._kind, self._subject, self._value = QComboBox(), QLineEdit(), QComboBox()
+        self._kind, self._subject = QComboBox(), QLineEdit()
+        self._value = TypedChoice(width=10)
         for key, title in KINDS.items():
             if (key == TABLE) == self._is_table:
                 self._kind.addItem(title, key)
         self._kind.setCurrentIndex(self._kind.findData(kind))
         self._kind.setEnabled(not self._is_table)
-        self._value.setEditable(True)
-        self._value.setMinimumContentsLength(10)
         self._subject.setPlaceholderText("name" if self._is_table else PATTERN)
         remove = QToolButton()
         remove.setText("✕")

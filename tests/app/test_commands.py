@@ -49,6 +49,7 @@ def test_tied_layers_follow_and_are_told(context):
 def test_locked_layers_stay_and_are_told(context):
     context.set_locked([3, 4], True)
     assert context.undo_stack.undoText() == "Lock 2 layers"
+    assert context.said[-1] == "Locked 2 layers."
     context.set_weight([3, 4, 5], EIGHT)
     assert keys(context)[3:6] == ["float", "float", "int8"]
     assert "2 layers kept: locked" in context.said[-1]

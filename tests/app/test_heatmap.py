@@ -99,7 +99,15 @@ def test_read_out_has_layer_format_value_error_unit_and_choice(view, context):
     assert "no error" in view.describe(5, 0)
     view._on_hover(QPointF(3.5, 5.5))
     assert view.read_out.full == text
+    project.set_weight([5], None)
+    project.set_locked([5], False)
+    project.set_weight([5], parse_scheme("int4"))
+    settle()
+    assert view.read_out.full.endswith("now int4")
     view._on_hover(None)
+    assert view.read_out.full == ""
+    project.set_weight([5], None)
+    settle()
     assert view.read_out.full == ""
 
 
@@ -197,6 +205,9 @@ def test_keyboard_does_what_the_mouse_does(view, context, qtbot):
         qtbot.keyClick(view.plot, key)
     assert context.selection.current == 2
     assert "int2" in view.read_out.full
+    qtbot.keyClick(view.plot, Qt.Key.Key_Down)
+    assert view.read_out.full.startswith(project.info.layers[3].name)
+    qtbot.keyClick(view.plot, Qt.Key.Key_Up)
     qtbot.keyClick(view.plot, Qt.Key.Key_Return)
     assert project.assignment.scheme_of(2) == parse_scheme("int2")
     qtbot.keyClick(view.plot, Qt.Key.Key_Escape)

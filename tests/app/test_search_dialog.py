@@ -50,6 +50,20 @@ def test_every_search_is_offered_with_its_help(qtbot, settings):
         assert form.mistake() == ""
 
 
+def test_a_budget_is_taken_as_typed_and_enter_searches(qtbot, settings):
+    form = SearchDialog(settings, "any")
+    qtbot.addWidget(form)
+    form.show()
+    line = form._budget.lineEdit()
+    assert line.selectedText() == "bits<=4"
+    # "bits<=6,size<=20MB" is on the list, and must not be written for the user.
+    qtbot.keyClicks(line, "bits<=6")
+    assert form.request().budget == "bits<=6"
+    line.selectAll()
+    with qtbot.waitSignal(form.accepted):
+        qtbot.keyClick(line, Qt.Key.Key_Return)
+
+
 def test_numbers_have_their_units(qtbot, settings):
     form = SearchDialog(settings, "any")
     qtbot.addWidget(form)

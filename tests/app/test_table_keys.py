@@ -84,6 +84,19 @@ def test_bookmarks_go_over_by_name_to_the_layers_a_network_tells(window):
     known.close()
 
 
+def test_what_nobody_selected_does_not_go_over(window):
+    known = Project.create(model_info(12))
+    info = dataclasses.replace(known.info, layers=known.info.layers[::-1], ties=())
+    window.session._adopt(known)
+    window.session._adopt_layers(info, known)
+    assert window.context.selection.layers.tolist() == [0]
+    known = window.context.project
+    window.context.selection.set([2])
+    info = dataclasses.replace(known.info, layers=known.info.layers[::-1])
+    window.session._adopt_layers(info, known)
+    assert window.context.selection.layers.tolist() == [9]
+
+
 def test_find_by_key(qtbot, window):
     press(qtbot, window, Key.Key_F, Modifier.ControlModifier)
     bar = window.layers.finder.bar
