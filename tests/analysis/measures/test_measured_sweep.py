@@ -10,11 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.data.batch import Data, call
+from analysis.data.batch import Batch, Data, call
 from analysis.measures.context import MeasureContext
 from analysis.measures.measured_error import MeasuredError
+from analysis.measures.measured_scores import Comparison, Error, Pair
 from analysis.method import Row, Update
 from analysis.quality import FORWARD_SECONDS
+from analysis.tasks.kl import Kl
+from analysis.tasks.mse import Mse
 from quant_core.layers import layers_of
 from quant_core.replay import Recording
 from quant_core.scheme import Scheme
@@ -237,6 +240,33 @@ def test_further_numbers_are_those_of_the_outputs() -> None:
         row = found["a", "int3", quantity, "weight"]
         assert row.value == pytest.approx(value, rel=1e-4), quantity
     assert len(found) == 2 * (1 + len(truth))
+
+
+@pytest.mark.parametrize("task", [Kl(), Mse()], ids=lambda task: task.key)
+def test_divergence_is_computed_once(
+    task: Kl | Mse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[torch.Tensor] = []
+    against = Kl.against
+
+    def counted(self: Kl, reference: torch.Tensor, batch: Batch) -> Error:
+        error = against(self, reference, batch)
+
+        def count(output: torch.Tensor) -> Pair:
+            made.append(output)
+            return error(output)
+
+        return count
+
+    monkeypatch.setattr(Kl, "against", counted)
+    z, q = torch.randn(2, 4, 3)
+    batch = Batch((z,), {}, 4)
+    found = Comparison(task, ["kl"], batch, z).with_output(q)
+    assert len(made) == 1
+    truth = torch.nn.functional.kl_div(
+        q.log_softmax(1), z.log_softmax(1), log_target=True, reduction="none"
+    ).sum(1)
+    assert torch.allclose(found["kl"][0].float(), truth, atol=1e-6)
 
 
 def test_padding_is_left_out_of_the_further_numbers() -> None:
