@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Generator, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,10 +21,8 @@ from quant_core.replay import Recording, recorded
 from quant_core.scheme import Scheme
 from quant_core.sites import Site
 
-_CHECKED = (0.5, 1.0)
+_CHECKED = (1.0, 0.5)
 """Places in the network, by share of its steps, where a replay is checked first."""
-_HEAD = 2
-"""Samples that it is checked on."""
 
 
 class Sweep:
@@ -163,11 +161,11 @@ class Sweep:
         compare: Comparison | None = None
         for group in self._groups:
             weights = self._on.weights(group.base)
-            if not self._checked:
-                self._check(group, weights, batch)
             recording, output = self._record(group, weights, batch)
+            known: dict[int, Tensor] = {}
             if not self._checked:
                 self._estimate(group, recording)
+                known = yield from self._check(group, weights, recording, batch)
             if compare is None:
                 is_float = group.base == Setting()
                 reference = output if is_float else self._on.reference(batch)
@@ -176,7 +174,9 @@ class Sweep:
             yield self._update("recorded pass")
             for step in group.steps:
                 number = self._number[id(step)]
-                found = self._run(group, weights, step, recording, batch)
+                found = known.pop(number, None)
+                if found is None:
+                    found = self._run(group, weights, step, recording, batch)
                 self._scores.add(number, batch.first, compare.with_output(found))
                 self._done += batch.size * self._cost[number]
                 rows = self._rows(step) if is_last else ()
@@ -253,34 +253,41 @@ class Sweep:
 
     # -- whether the parts left out can be left out ------------------------------------
 
-    def _check(self, group: Group, weights: Mapping[str, Tensor], batch: Batch) -> None:
-        """Compare a few steps with full runs, on the first samples of a batch.
+    def _check(
+        self,
+        group: Group,
+        weights: Mapping[str, Tensor],
+        recording: Recording,
+        batch: Batch,
+    ) -> Generator[Update, None, dict[int, Tensor]]:
+        """Compare a few steps with full runs; return these by number.
 
         The rules of `quant_core.replay` make a replay exact, as far as a network
-        tells what it does; one that hides state anywhere else is caught here.
+        tells what it does; one that hides state anywhere else is caught here. The last
+        full run is of the earliest change, which alters what the replays leave out:
+        state that they find left behind is then not what they need.
         """
         if not self._reuses:
-            return
-        head = self._head(batch)
-        recording, _ = self._record(group, weights, head)
+            return {}
         order = sorted(
             group.steps, key=lambda step: recording.begin(*self._changed(step))
         )
-        for place in _CHECKED:
-            step = order[round(place * (len(order) - 1))]
-            full = self._run(group, weights, step, recording, head, reuse=False)
-            again = self._run(group, weights, step, recording, head)
-            if not torch.equal(full.nan_to_num(), again.nan_to_num()):
+        late = [order[round(place * (len(order) - 1))] for place in _CHECKED]
+        full: dict[int, Tensor] = {}
+        for step in (*late, order[0]):
+            number = self._number[id(step)]
+            if number not in full:
+                full[number] = self._run(
+                    group, weights, step, recording, batch, reuse=False
+                )
+                yield self._update("checks what can be left out")
+        for step in late:
+            again = self._run(group, weights, step, recording, batch)
+            expected = full[self._number[id(step)]]
+            if not torch.equal(expected.nan_to_num(), again.nan_to_num()):
                 self._distrust("gives another output when parts are left out")
                 break
-
-    def _head(self, batch: Batch) -> Batch:
-        """Return the first samples of a batch, all where their number is fixed."""
-        data, fixed = self._on.context.data, self._on.context.model.input_hints
-        if data is None or "batch_size" in fixed or batch.size <= _HEAD:
-            return batch
-        part = data.slice(batch.first, batch.first + _HEAD)
-        return next(part.batches(_HEAD)).to(self._on.context.device)
+        return full
 
     def _distrust(self, why: str) -> None:
         self._reuses = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,11 +78,11 @@ def test_only_what_lies_behind_each_change_is_run(
     updates = list(MeasuredError().run(ctx))
     assert updates[-1].done == updates[-1].total
     # Timing and recording run all 8 layers; a change of layer k the 8 - k from it on,
-    # in two formats. Before, two samples are recorded; the check runs them from the
-    # middle and the last layer on, and in full.
-    assert runs.count(16) == 8 + 8 + 2 * sum(range(1, 9))
-    assert runs.count(2) == 8 + (4 + 8) + (1 + 8)
-    assert set(runs) == {2, 16}
+    # in two formats. The check runs changes of the last, the middle and the first layer
+    # in full instead, and the replays of the last and the middle one.
+    in_full, replayed = 3 * 8, 1 + 4
+    assert len(runs) == 8 + 8 + in_full + replayed + 2 * sum(range(1, 9)) - (1 + 4 + 8)
+    assert set(runs) == {16}
     told = [u.arrays[FORWARD_SECONDS] for u in updates if u.arrays]
     assert [seconds.shape for seconds in told] == [(1,)]
 
@@ -134,9 +135,9 @@ def test_a_run_of_several_batches_goes_on_where_it_stopped() -> None:
     updates = list(MeasuredError().run(again))
     handle.remove()
     assert last_rows(updates) == last_rows(whole)
-    # Timing 4 batches; then, of the last two: recording and 4 steps; before them, on
-    # two samples, recording and 2 steps checked, run twice each.
-    assert len(runs) == 4 + 2 * (1 + 4) + (1 + 2 * 2)
+    # Timing 4 batches; then, of the last two: recording and 4 steps; of the first of
+    # these the replays of 2 steps are checked, which are run in full besides.
+    assert len(runs) == 4 + 2 * (1 + 4) + 2
     assert updates[-1].done == updates[-1].total
 
 
@@ -148,21 +149,31 @@ def test_arrays_of_other_settings_are_not_taken_over() -> None:
 
 
 class Hidden(nn.Module):
-    """Keeps its state where no rule can see it: in a closure."""
+    """Keeps state where no rule can see it: in a closure.
 
-    def __init__(self) -> None:
+    Args:
+        left: "gain": the second layer resets what the first one sets. "output": the
+            first layer's output stays until its next call. "large": like gain, with
+            more than two samples only.
+    """
+
+    def __init__(self, left: str) -> None:
         super().__init__()
-        memory = {"gain": 1.0}
+        memory: dict[str, Any] = {"gain": 1.0, "output": 0.0}
 
         class First(nn.Linear):
             def forward(self, x: torch.Tensor) -> torch.Tensor:
-                memory["gain"] = 2.0
-                return super().forward(x)
+                output = super().forward(x)
+                if left == "output":
+                    memory["output"] = output.mean()
+                elif left == "gain" or len(x) > 2:
+                    memory["gain"] = 2.0
+                return output
 
         class Second(nn.Linear):
             def forward(self, x: torch.Tensor) -> torch.Tensor:
                 gain, memory["gain"] = memory["gain"], 1.0
-                return gain * super().forward(x)
+                return gain * super().forward(x) + memory["output"]
 
         self.first, self.second = First(8, 8), Second(8, 3)
 
@@ -170,15 +181,12 @@ class Hidden(nn.Module):
         return self.second(torch.tanh(self.first(x)))
 
 
-def hidden_context() -> MeasureContext:
-    torch.manual_seed(3)
-    return with_module(context("called_twice", "int2", "int4"), Hidden())
-
-
+@pytest.mark.parametrize("left", ["gain", "output", "large"])
 def test_a_network_that_hides_state_is_caught_and_run_in_full(
-    monkeypatch: pytest.MonkeyPatch,
+    left: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ctx = hidden_context()
+    torch.manual_seed(3)
+    ctx = with_module(context("called_twice", "int2", "int4"), Hidden(left))
     updates = list(MeasuredError().run(ctx))
     told = " ".join(w for u in updates for w in u.warnings)
     assert "gives another output when parts are left out" in told
