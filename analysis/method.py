@@ -73,7 +73,9 @@ def check_value(info: ParamInfo, value: Any, method: str) -> None:
     if value is None or isinstance(value, (list, str)):
         return
     low, high = info.minimum, info.maximum
-    if (low is not None and value < low) or (high is not None and value > high):
+    # Written so that NaN, which compares false with everything, is out of range.
+    inside = (low is None or value >= low) and (high is None or value <= high)
+    if not inside:
         bounds = [f"at least {low}"] * (low is not None)
         bounds += [f"at most {high}"] * (high is not None)
         raise AnalysisError(

@@ -164,8 +164,15 @@ def _check_schemes(job: Analyze, model: LoadedModel) -> None:
     """Refuse schemes in which there would not be a single result.
 
     Raises:
-        AnalysisError: which one, and what it lacks.
+        AnalysisError: which one, and what it lacks; or the model has no layer at all.
     """
+    if not model.info.layers:
+        raise AnalysisError(
+            "The model has no layer that could be quantized.",
+            value=model.info.name,
+            allowed="a model with a parameter of two or more dimensions",
+            hint="`quantscope layers MODEL` lists what it has.",
+        )
     for scheme in job.input_schemes:
         if scheme.granularity not in ("tensor", "token"):
             name = scheme.format

@@ -106,7 +106,7 @@ def _check_kind(document: Mapping[str, Any]) -> None:
     if document["version"] != FILE_VERSION or isinstance(document["version"], bool):
         raise QuantError(
             "The assignment file has another version.",
-            value=document["version"],
+            value=repr(document["version"]),
             allowed=str(FILE_VERSION),
             hint="Use the version of the program that wrote it.",
         )

@@ -52,7 +52,8 @@ class QuantError(ValueError):
     def __str__(self) -> str:
         parts = [self.what]
         if self.value is not None:
-            parts.append(f"Given: {self.value}.")
+            # An empty text must be seen as what was given.
+            parts.append(f"Given: {self.value or repr(self.value)}.")
         if self.allowed is not None:
             parts.append(f"Allowed: {self.allowed}.")
         if self.hint is not None:

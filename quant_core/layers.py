@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import fx, nn
 
-from quant_core.sites import Layer, Unlisted
+from quant_core.sites import NO_VALUES, Layer, Unlisted
 
 _CONV = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -52,7 +52,9 @@ def layers_of(module: nn.Module) -> tuple[tuple[Layer, ...], tuple[Unlisted, ...
         path, _, leaf = name.rpartition(".")
         shape = tuple(parameter.shape)
         reason = _why_not(owners[path], leaf, shape)
-        if not parameter.is_floating_point():
+        if parameter.numel() == 0:
+            reason = NO_VALUES
+        elif not parameter.is_floating_point():
             reason = f"stored as {str(parameter.dtype).removeprefix('torch.')}"
         if reason is not None:
             unlisted.append(Unlisted(name, shape, reason))

@@ -9,6 +9,10 @@ from typing import Literal
 SiteRole = Literal["input", "operand", "output"]
 
 
+NO_VALUES = "holds no values"
+"""Why a parameter without elements is no layer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """A parameter that can be quantized, with the op that uses it: a table row.

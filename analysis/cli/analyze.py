@@ -140,6 +140,9 @@ def _analyze(
     if project is not None:
         project.check_model(model.info)
         refuse_other_layers(model.info, project.info)
+    if model.module is not None:
+        for note in model.info.notes:
+            terminal.warn(note)
     data = None
     if request is not None and model.module is not None:
         terminal.note(f"reading {request.source}")
@@ -345,7 +348,11 @@ def _summary(
     terminal.result(
         {
             "project": str(args.output),
-            "model": {"name": project.info.name, "digest": project.info.digest},
+            "model": {
+                "name": project.info.name,
+                "digest": project.info.digest,
+                "notes": list(project.info.notes),
+            },
             "complete": complete,
             "runs": [_describe(project, run) for run in shown],
         }

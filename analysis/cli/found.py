@@ -105,6 +105,14 @@ def quality(result: SearchResult) -> str:
     other = result.uniform
     if other is None:
         return f"{said}; no single format for all layers keeps the budget"
-    ratio = other.cost / result.cost if result.cost > 0 else math.inf
-    more = f"{ratio:.3g} times the error" if math.isfinite(ratio) else "more error"
-    return f"{said}; {other.name} for all has {more} at {size(other.bits / 8)}"
+    return (
+        f"{said}; {other.name} for all has {_beside(other.cost, result.cost)} at "
+        + (size(other.bits / 8))
+    )
+
+
+def _beside(error: float, best: float) -> str:
+    """Return an error as a multiple of the best one, which may be 0."""
+    if error == best:
+        return "the same error"
+    return f"{error / best:.3g} times the error" if best > 0 else "more error"

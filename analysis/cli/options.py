@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Adder = Callable[..., Any]
 
+SEEDS = 2**63
+"""First seed that the generators of torch do not take."""
+
 
 class Command(Protocol):
     """What a command module offers."""
@@ -87,6 +90,20 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a whole number of at least 1"
+        )
+    return value
+
+
+def seed(text: str) -> int:
+    """Return a whole number that every random generator takes as its seed.
+
+    Raises:
+        ArgumentTypeError: anything else.
+    """
+    value = int(text) if text.isdecimal() else -1
+    if not 0 <= value < SEEDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a whole number from 0 to {SEEDS - 1}"
         )
     return value
 

@@ -93,10 +93,13 @@ def read_assignment(path: Path, project: Project) -> Assignment:
         AnalysisError: not JSON, or not an assignment of this project's model.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # covers UnicodeDecodeError
+        # Editors of some systems begin UTF-8 with a byte order mark.
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # covers UnicodeDecodeError
         raise AnalysisError(
-            f"The assignment file is not JSON: {error}.", value=path
+            f"The assignment file is not JSON: {error}.",
+            value=path,
+            allowed="a file that `quantscope export --to json` wrote",
         ) from error
     return Assignment.from_json(document, project.info.layers, project.info.digest)
 

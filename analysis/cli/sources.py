@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from analysis.cli.options import positive
+from analysis.cli.options import positive, seed
 from analysis.errors import AnalysisError
 from analysis.jobs import DataRequest
 
@@ -44,7 +44,7 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         "package.module:callable, `example` or `random`",
     )
     parser.add_argument("--samples", type=positive, metavar="N", help="samples used")
-    parser.add_argument("--seed", type=int, metavar="S", help="seed of every draw")
+    parser.add_argument("--seed", type=seed, metavar="S", help="seed of every draw")
     parser.add_argument(
         "--max-length", type=positive, metavar="N", help="longest text [tokens]"
     )

@@ -53,6 +53,33 @@ def check_values(
         _check(f"input {index}" if spec is None else spec.name, value, spec)
     for name, value in kwargs.items():
         _check(name, value, by_name.get(name))
+    for name in (n for n in kwargs if n.endswith("attention_mask")):
+        ids = kwargs.get(name.replace("attention_mask", "input_ids"))
+        _check_mask(name, kwargs[name], ids)
+
+
+def _check_mask(name: str, mask: torch.Tensor, ids: torch.Tensor | None) -> None:
+    """Check that a mask says of every token whether it counts, and that some do.
+
+    Networks broadcast or cut a mask of another length without a word. Masks that are
+    added to scores, or that tell pairs of tokens, are the business of the network.
+    """
+    if mask.is_floating_point() or mask.dim() != 2:
+        return
+    if ids is not None and mask.shape != ids.shape:
+        raise AnalysisError(
+            f"{name} has another shape than the tokens it belongs to.",
+            value=str(list(mask.shape)),
+            allowed=str(list(ids.shape)),
+        )
+    empty = ~mask.bool().flatten(1).any(1)
+    if empty.any():
+        raise AnalysisError(
+            f"{int(empty.sum())} of {len(mask)} samples of {name} attend to no token.",
+            value=f"sample {int(empty.nonzero()[0, 0])} is the first",
+            allowed="at least one 1 in every sample",
+            hint="Leave these samples out.",
+        )
 
 
 def _check(name: str, value: torch.Tensor, spec: InputSpec | None) -> None:

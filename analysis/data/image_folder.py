@@ -11,7 +11,7 @@ from analysis.data.request import Found, Request
 from analysis.errors import AnalysisError
 from analysis.load.headers import read_json
 
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def read_images(path: Path, request: Request) -> Found:

@@ -34,16 +34,38 @@ def read_jsonl(path: Path, request: Request) -> Found:
             )
     text = next((key for key in _TEXT if key in keys), None)
     if text is None:
+        _refuse_texts(rows[0])
         return Found({key: _stack(key, rows) for key in keys})
     for number, row in rows:
         if not isinstance(row[text], str) or not row[text].strip():
-            raise AnalysisError(f"Line {number} has no text.", value=row[text])
+            raise AnalysisError(
+                f"Line {number} has no text.",
+                value=json.dumps({text: row[text]}),
+                allowed=f'a text that is not empty, {{"{text}": "..."}}',
+            )
     found = encode([row[text] for _, row in rows], request)
     label = next((key for key in LABELS if key in keys), None)
     if label is None:
         return found
     labels = _stack(label, rows)
     return Found(found.tensors, (), labels, found.warnings)
+
+
+def _refuse_texts(first: tuple[int, dict[str, Any]]) -> None:
+    """Refuse texts under a key that is not looked for.
+
+    Raises:
+        AnalysisError: names the key, and those that are.
+    """
+    number, row = first
+    for key, value in row.items():
+        if isinstance(value, str):
+            raise AnalysisError(
+                f"Line {number} has a text under another key.",
+                value=key,
+                allowed=", ".join(_TEXT),
+                hint=f"Rename {key} to text, or leave it out.",
+            )
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, Any]]]:

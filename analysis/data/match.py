@@ -86,7 +86,7 @@ def _check_names(named: Mapping[str, torch.Tensor], request: Request) -> None:
             raise AnalysisError(
                 "An array of the data belongs to no input of the network.",
                 value=name or "an array without a name",
-                allowed=", ".join((*allowed, *LABELS[:2])),
+                allowed=", ".join(dict.fromkeys((*allowed, *LABELS[:2]))),
                 hint="Name the arrays after the arguments of the network.",
             )
 

@@ -28,6 +28,7 @@ from analysis.errors import AnalysisError
 from analysis.load.headers import PICKLES
 from analysis.model import LoadedModel
 from analysis.tasks.choose import choose_task
+from analysis.tasks.kl import Kl
 
 _FILES: dict[str, Callable[[Path, Request], Found]] = {
     ".npz": arrays_file.read_npz,
@@ -155,6 +156,8 @@ def _try_first(data: Data, model: LoadedModel) -> None:
     raw = _run(module, batch.to(device), model.input_hints.get("max_positions"))
     if model.task is None:
         model.task = choose_task(module, model.info.architecture, raw)
+    if data.labels is not None and isinstance(model.task, Kl):
+        model.task.check_labels(model.task.output(raw, batch), data.labels)
 
 
 def _run(module: torch.nn.Module, batch: Batch, positions: int | None) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from analysis.load.digest import digest_of_headers
 from analysis.load.headers import TensorHeader
 from analysis.model import ModelInfo
-from quant_core.sites import Layer, Unlisted
+from quant_core.sites import NO_VALUES, Layer, Unlisted
 from quant_core.ties import find_ties
 
 _EMBEDDING = re.compile(
@@ -82,6 +82,8 @@ def _natural(key: str) -> list[tuple[int, int, str]]:
 
 def _why_not(tensor: TensorHeader) -> str | None:
     leaf = tensor.name.rpartition(".")[2]
+    if 0 in tensor.shape:
+        return NO_VALUES
     if not tensor.is_float:
         return f"stored as {tensor.dtype}: an index table or packed weights"
     if leaf in {"bias", "masked_bias", "bias_k", "bias_v"}:

@@ -276,9 +276,18 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path.name} cannot be read: {error.strerror}.", value=path
         ) from error
     except (ValueError, RecursionError) as error:
-        raise AnalysisError(f"{path.name} is not valid JSON.", value=path) from error
+        raise AnalysisError(
+            f"{path.name} is not valid JSON.",
+            value=path,
+            hint="Fetch or copy the file again.",
+        ) from error
     if not isinstance(content, dict):
-        raise AnalysisError(f"{path.name} is not a JSON object.", value=path)
+        raise AnalysisError(
+            f"{path.name} is not a JSON object.",
+            value=path,
+            allowed='an object, {"...": ...}',
+            hint="Fetch or copy the file again.",
+        )
     return content
 
 

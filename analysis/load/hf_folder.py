@@ -249,7 +249,11 @@ def _build(folder: _Folder, options: Options) -> tuple[nn.Module, list[str]]:
                 dtype=dtype,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
+            # Whatever a config makes a class of the library raise, its own errors
+            # of validation included, is a fact about the folder.
             raise AnalysisError(
                 f"transformers could not build the network: {_first_line(error)}",
                 value=folder.path,
@@ -262,8 +266,12 @@ def _build(folder: _Folder, options: Options) -> tuple[nn.Module, list[str]]:
 
 
 def _first_line(error: Exception) -> str:
+    """Return what an error says first, to the end of its sentence."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".") + "."
+    said = lines[0]
+    if said.endswith(":") and len(lines) > 1:
+        said += f" {lines[1].strip()}"
+    return said.rstrip(".") + "."
 
 
 def _match(

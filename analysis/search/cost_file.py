@@ -125,7 +125,7 @@ def _from_csv(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _from_json(text: str, file: Path) -> Iterable[tuple[str, Mapping[str, Any]]]:
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AnalysisError(
             f"The cost table is not JSON: {error}.", value=file
         ) from error

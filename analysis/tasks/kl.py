@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from analysis.data.batch import Batch
+from analysis.errors import AnalysisError
 from analysis.tasks.outputs import LOGITS, attended, pick
 
 _CHUNK = 1 << 20  # logits judged at once; bounds the float64 temporaries
@@ -176,6 +177,28 @@ class Kl:
             return None
         labels = labels.reshape(len(labels), -1)
         return logits.reshape(*labels.shape, -1), labels
+
+    def check_labels(self, output: torch.Tensor, labels: torch.Tensor) -> None:
+        """Refuse labels that are no classes of an output `[N, ..., C]`.
+
+        Raises:
+            AnalysisError: they are not whole numbers, or name a class there is not.
+        """
+        if labels.is_floating_point():
+            raise AnalysisError(
+                "The labels have the wrong type.",
+                value=str(labels.dtype).removeprefix("torch."),
+                allowed="integer numbers of classes",
+                hint="Leave them out if they are no classes: no error needs labels.",
+            )
+        named, classes = labels[labels != _IGNORED], output.shape[-1]
+        if len(named) and not 0 <= int(named.min()) <= int(named.max()) < classes:
+            raise AnalysisError(
+                "The labels name classes that the network does not have.",
+                value=f"{int(named.min())} to {int(named.max())}",
+                allowed=f"0 to {classes - 1}, or {_IGNORED} for none",
+                hint="Number the classes as in training.",
+            )
 
     def metrics(self, output: torch.Tensor, batch: Batch) -> dict[str, torch.Tensor]:
         """Return `top1` (share correct) and `nll` (nats per target), `[N]` each.

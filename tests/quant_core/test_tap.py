@@ -156,3 +156,12 @@ def test_tensors_without_values_pass_through() -> None:
             assert tuple(nn.functional.linear(x, x).shape) == (1, 1)
     finally:
         torch.set_warn_always(always)
+
+
+def test_parameters_without_values_are_no_layers() -> None:
+    module = nn.ParameterDict({"none": torch.ones(0, 4), "some": torch.ones(2, 4)})
+    tap = Tap(module)
+    assert [layer.parameter for layer in tap.layers] == ["some"]
+    assert [(x.parameter, x.reason) for x in tap.unlisted] == [
+        ("none", "holds no values")
+    ]

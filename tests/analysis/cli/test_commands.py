@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -156,6 +157,24 @@ def test_data_without_a_network_are_told_as_unused(
     out, err = capsys.readouterr()
     assert "weights (complete)" in out
     assert "--data is not used" in err
+
+
+def test_weights_drawn_at_random_are_told(
+    ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"vocab_size": 20, "hidden_size": 8, "intermediate_size": 8}
+    config = transformers.BertConfig(
+        **sizes, num_hidden_layers=1, num_attention_heads=2
+    )
+    transformers.BertModel(config).save_pretrained(tmp_path / "bert")
+    file = tmp_path / "bert" / "config.json"
+    file.write_text(file.read_text().replace('_layers": 1', '_layers": 2'))
+    words = ["analyze", str(tmp_path / "bert"), "--formats", "int8"]
+    assert main([*words, "-o", str(tmp_path / "p"), "--quiet"]) == 0
+    assert "warning: Parameters that are not in the" in capsys.readouterr().err
+    _, told = ask(*words, "-o", tmp_path / "q")
+    assert "drawn at random: encoder.layer.1." in told["model"]["notes"][0]
 
 
 def test_ctrl_c_keeps_partial_results(
@@ -335,6 +354,13 @@ def test_the_uniform_result_is_shown_beside(ask: Ask, project: Path) -> None:
     assert told["reconstruction"] == ""
 
 
+def test_uniform_that_is_as_good_is_not_called_worse(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", str(project), "--budget", "size<=1GB"]) == 0
+    assert "float for all has the same error at 790.0 kB" in capsys.readouterr().out
+
+
 # -- show --------------------------------------------------------------------------
 
 
@@ -438,6 +464,16 @@ def test_exported_json_is_read_back(ask: Ask, project: Path, tmp_path: Path) -> 
     _, by_file = ask("evaluate", project, "--assignment", file)
     assert by_file["assignment"] == "a"
     assert by_file["measured"]["value"] == by_name["measured"]["value"]
+
+
+def test_an_assignment_with_a_byte_order_mark_is_read(
+    ask: Ask, project: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.json"
+    assert ask("export", project, "--to", "json", "-o", file)[0] == 0
+    file.write_bytes(codecs.BOM_UTF8 + file.read_bytes())
+    code, told = ask("evaluate", project, "--assignment", file)
+    assert (code, told["assignment"]) == (0, "a")
 
 
 def test_export_does_not_replace_a_file(

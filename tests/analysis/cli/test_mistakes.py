@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from analysis.cli import main
 
@@ -36,6 +38,18 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["analyze", MODEL, "-o", "NEW", "--measures", "weights"]
         + ["--predicted_error.probes", "2"],
         "not run",
+    ),
+    "parameter that is no number": (
+        ["analyze", MODEL, "-o", "NEW", "--predicted_error.precision", "nan"],
+        "out of range. Given: nan",
+    ),
+    "seed that no generator takes": (
+        ["analyze", MODEL, "-o", "NEW", "--data", "example", "--seed", str(2**63)],
+        f"whole number from 0 to {2**63 - 1}",
+    ),
+    "model without layers": (
+        ["analyze", "VECTORS", "-o", "NEW"],
+        "no layer that could be quantized",
     ),
     "unknown device": (
         ["analyze", MODEL, "-o", "NEW", "--device", "abacus"],
@@ -98,6 +112,15 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["evaluate", "P", "--assignment", "nothing"],
         "no assignment of that name",
     ),
+    "empty name": (["evaluate", "P", "--assignment", ""], "Given: ''."),
+    "assignment nested without end": (
+        ["evaluate", "P", "--assignment", "DEEP"],
+        "The assignment file is not JSON",
+    ),
+    "costs nested without end": (
+        ["search", "P", "--budget", "ms<=3", "--cost-table", "ms=DEEP"],
+        "The cost table is not JSON",
+    ),
     "missing data": (["evaluate", "P", "--data", "nowhere.npz"], "nowhere.npz"),
     "unknown exporter": (
         ["export", "P", "--to", "abacus", "-o", "NEW"],
@@ -114,7 +137,12 @@ def test_mistakes_are_one_paragraph_and_exit_code_2(
     before = project.read_bytes()
     words, message = MISTAKES[mistake]
     places = {"P": str(project), "NEW": str(tmp_path / "new.qscope")}
-    words = [places.get(word, word) for word in words]
+    if "VECTORS" in words:
+        places["VECTORS"] = str(tmp_path / "vectors.safetensors")
+        save_file({"norm.weight": torch.ones(4)}, places["VECTORS"])
+    deep = tmp_path / "deep.json"
+    deep.write_text("[" * 100_000)
+    words = [places.get(word, word).replace("DEEP", str(deep)) for word in words]
 
     assert main(words) == 2
     out, err = capsys.readouterr()

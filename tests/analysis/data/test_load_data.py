@@ -110,6 +110,29 @@ def test_arrays_that_do_not_fit(tmp_path: Path) -> None:
     assert "pixels" in (caught.value.allowed or "")
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (Y + 1, "does not have. Given: 1 to 5. Allowed: 0 to 4, or -100"),
+        (Y - 1, "Given: -1 to 3"),
+        (Y / 2, "wrong type. Given: float64"),
+    ],
+)
+def test_labels_that_are_no_classes(
+    tmp_path: Path, labels: np.ndarray, message: str
+) -> None:
+    np.savez(tmp_path / "d.npz", x=X, labels=labels)
+    with pytest.raises(AnalysisError, match=message):
+        load_data(str(tmp_path / "d.npz"), images())
+
+
+def test_samples_without_a_label_are_no_mistake(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=X, labels=np.where(Y == 2, -100, Y))
+    data = load_data(str(tmp_path / "d.npz"), images())
+    assert data.labels is not None
+    assert data.labels.min() == -100
+
+
 def test_missing_inputs(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", labels=Y)
     with pytest.raises(AnalysisError, match="lack an input"):

@@ -127,6 +127,15 @@ def test_jsonl(tmp_path: Path) -> None:
         ([{"input_ids": [[1], [2]]}], "input_ids has the wrong shape"),
         ([{"text": "a"}, {"other": 1}], "Line 2 has other keys"),
         ([{"text": ""}], "Line 1 has no text"),
+        ([{"review": "a dog"}], "Given: review. Allowed: text, sentence, content"),
+        (
+            [{"input_ids": [1, 2], "attention_mask": [1]}],
+            r"Given: \[1, 1\]. Allowed: \[",
+        ),
+        (
+            [{"input_ids": [1, 2], "attention_mask": [k, 0]} for k in (1, 0)],
+            "1 of 2 samples of attention_mask attend to no token. Given: sample 1",
+        ),
         ([[1]], "Line 1 is not understood"),
         ([], "The data are empty"),
     ],

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from analysis.errors import AnalysisError
 from analysis.load import load
@@ -266,3 +267,13 @@ def test_packed_types_are_listed_but_not_read(tmp_path: Path) -> None:
         model.read_tensor("a.weight")
     with pytest.raises(AnalysisError, match="no tensor of this name"):
         model.read_tensor("b.weight")
+
+
+def test_tensors_without_values_are_no_layers(tmp_path: Path) -> None:
+    tensors = {"a.weight": torch.ones(0, 4), "b.weight": torch.ones(2, 4)}
+    save_file(tensors, tmp_path / "m.safetensors")
+    info = load(str(tmp_path / "m.safetensors"), headers_only=True).info
+    assert [layer.name for layer in info.layers] == ["b"]
+    (left,) = info.unlisted
+    assert (left.parameter, left.shape) == ("a.weight", (0, 4))
+    assert left.reason == "holds no values"

@@ -243,11 +243,15 @@ def test_unknown_architectures(bert_folder: Path, tmp_path: Path) -> None:
     assert load(folder).info.architecture == "BertModel"
 
 
-def test_config_and_weights_that_do_not_belong_together(
-    bert_folder: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [("hidden_size", 24, ""), ("num_hidden_layers", "six", ".* expected int, got str")],
+)
+def test_configs_that_no_network_is_built_from(
+    bert_folder: Path, tmp_path: Path, name: str, value: object, why: str
 ) -> None:
-    folder = edited(bert_folder, tmp_path / "wide", hidden_size=24)
-    with pytest.raises(AnalysisError, match="could not build the network"):
+    folder = edited(bert_folder, tmp_path / "odd", **{name: value})
+    with pytest.raises(AnalysisError, match=f"could not build the network{why}"):
         load(folder)
 
 
