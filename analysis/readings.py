@@ -33,6 +33,14 @@ class Readings:
         """All runs, oldest first."""
         return self._runs.infos
 
+    def run_info(self, run: int) -> RunInfo:
+        """Return a run by its number.
+
+        Raises:
+            AnalysisError: there is no such run.
+        """
+        return self._runs.info(run)
+
     def latest_run(self, measure: str) -> RunInfo | None:
         """Return the run that stands for a measure, None before the first."""
         return self._runs.shown(measure)

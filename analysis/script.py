@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from analysis.messages import Analyze, DataRequest
+from analysis.requests import analysis_like
 from analysis.search.problem import MEASURE
-from quant_core.scheme import Scheme, parse_scheme
+from quant_core.scheme import Scheme
 
 if TYPE_CHECKING:
     from analysis.runs import RunInfo
@@ -102,34 +103,7 @@ def run_script(source: str, output: str, run: RunInfo) -> Script:
         output: The project to make.
         run: The run; its settings are kept with it.
     """
-    known = run.params
-    data = None
-    if run.data_source:
-        default = DataRequest(run.data_source)
-        data = DataRequest(
-            run.data_source,
-            int(known.get("samples", default.samples)),
-            run.seed,
-            int(known.get("max_length", default.max_length)),
-        )
-    settings = {
-        name: value for name, value in known.items() if name not in _NOT_SETTINGS
-    }
-    job = Analyze(
-        measures=(run.measure,),
-        schemes=tuple(parse_scheme(key) for key in known.get("schemes", ())),
-        input_schemes=tuple(
-            parse_scheme(key, "tensor") for key in known.get("input_schemes", ())
-        ),
-        params={run.measure: settings} if settings else {},
-        data=data,
-        seed=run.seed,
-    )
-    return analysis_script(source, output, job, run.task or "auto")
-
-
-_NOT_SETTINGS = ("version", "schemes", "input_schemes", "samples", "max_length")
-"""What `RunInfo.params` holds besides the parameters of the measure."""
+    return analysis_script(source, output, analysis_like(run), run.task or "auto")
 
 
 def search_script(

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.jobs import analysis_of_run
 from analysis.messages import Analyze, DataRequest, Evaluate
+from analysis.requests import analysis_like
 from analysis.script import (
     Runs,
     Script,
@@ -15,6 +15,7 @@ from analysis.script import (
     evaluation_script,
     export_script,
     report_script,
+    run_script,
     search_script,
 )
 
@@ -104,7 +105,7 @@ class Scripts:
         if not request.runs:
             return None
         run = project.latest_run("predicted_error")
-        job = None if run is None else analysis_of_run(project, run.id)
+        job = None if run is None else analysis_like(run)
         data = DataRequest("example") if job is None else job.data
         task = "auto" if run is None else run.task or "auto"
         return Runs(
@@ -125,8 +126,8 @@ class Scripts:
         project = self._context.project
         if project is None:
             return None
-        job = analysis_of_run(project, run)
-        return analysis_script(project.info.source, _copy_path(project), job)
+        info = project.run_info(run)
+        return run_script(project.info.source, _copy_path(project), info)
 
     def of_export(self, key: str, output: Path) -> Script | None:
         """Return the script of an export of the present assignment."""

@@ -39,6 +39,7 @@ from analysis.messages import (
 from analysis.model import ModelInfo
 from analysis.project import Project
 from analysis.report import write_report
+from analysis.requests import analysis_like
 from app.context import AppContext
 from app.dialogs.analysis_request import EXAMPLE, SETTINGS_KEY, AnalysisRequest
 from app.errors import Problem
@@ -333,11 +334,9 @@ class Session(QObject):
             AnalysisError: no data is known.
         """
         run = project.latest_run("predicted_error")
-        if run is not None and run.data_source:
-            default = DataRequest(run.data_source)
-            samples = int(run.params.get("samples", default.samples))
-            length = int(run.params.get("max_length", default.max_length))
-            return DataRequest(run.data_source, samples, run.seed, length)
+        data = None if run is None else analysis_like(run).data
+        if data is not None:
+            return data
         asked = AnalysisRequest.from_saved(self.settings.get(SETTINGS_KEY, {}))
         source = asked.data or EXAMPLE
         if source == EXAMPLE and not self.has_example:

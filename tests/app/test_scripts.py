@@ -110,6 +110,17 @@ def test_a_run_of_the_list_is_copied(qtbot: QtBot, context: AppContext) -> None:
     runner.close()
 
 
+def test_a_run_is_repeated_with_its_own_task(context: AppContext) -> None:
+    project = analysed(6)
+    context.set_project(project)
+    run = project.begin_run("weights", unit="dB", task="cosine")
+    project.end_run(run)
+    script = Scripts(context).of_run(run)
+    assert script is not None
+    assert "--task cosine" in script.command
+    assert "task='cosine'" in script.python
+
+
 def test_the_last_job_is_remembered_for_its_project(
     qtbot: QtBot, settings: Settings, tmp_path: Path
 ) -> None:
