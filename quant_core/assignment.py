@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -16,12 +13,11 @@ from numpy.typing import NDArray
 
 from quant_core.cost import LayerSizes
 from quant_core.errors import QuantError
-from quant_core.granularity import group_count
+from quant_core.layer_table import Indices, LayerTable, frozen
 from quant_core.scheme import Scheme
 from quant_core.sites import Layer
 
 Palette = tuple[Scheme | None, ...]
-Indices = Iterable[int] | NDArray[np.integer] | NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +45,6 @@ class Totals:
         return asdict(self)
 
 
-class _Model:
-    """What all assignments of one model share: names, sizes, costs per scheme."""
-
-    def __init__(self, layers: tuple[Layer, ...]) -> None:
-        self.layers = layers
-        self.index = {layer.name: i for i, layer in enumerate(layers)}
-        self.sizes = LayerSizes.of(layers)
-        self._bits: dict[Scheme | None, NDArray[np.float64]] = {}
-
-    @cached_property
-    def alike(self) -> NDArray[np.int64]:
-        """First layer of the same kind, shape, channel axes and type, `[layers]`."""
-        first: dict[object, int] = {}
-        kinds = map(attrgetter("kind", "shape", "channel_axes", "dtype"), self.layers)
-        found = [first.setdefault(kind, i) for i, kind in enumerate(kinds)]
-        return _frozen(np.array(found), np.int64)
-
-    def weight_bits(self, scheme: Scheme | None) -> NDArray[np.float64]:
-        """Return total bits per layer in one scheme, computed once."""
-        if scheme not in self._bits:
-            self._bits[scheme] = self.sizes.weight_bits(scheme)
-        return self._bits[scheme]
-
-
 class Assignment:
     """Per layer and site a scheme, or None to keep the stored float; never changes.
 
@@ -94,7 +66,7 @@ class Assignment:
 
     __slots__ = (
         "_digest",
-        "_model",
+        "_table",
         "_totals",
         "input",
         "locked",
@@ -118,7 +90,7 @@ class Assignment:
         model_digest: str = "",
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        self._model = _Model(tuple(layers))
+        self._table = LayerTable(tuple(layers))
         self._set(palette, weight, input, locked)
         self.sites = dict(sites or {})
         self.model_name = model_name
@@ -133,7 +105,7 @@ class Assignment:
         locked: NDArray[np.bool_],
     ) -> None:
         """Check and freeze the arrays."""
-        count = len(self._model.layers)
+        count = len(self._table.layers)
         if not palette or palette[0] is not None or len(set(palette)) != len(palette):
             raise QuantError("A palette holds None first and every scheme once.")
         arrays = (weight, inputs, locked)
@@ -147,9 +119,9 @@ class Assignment:
             if count and not 0 <= int(array.min()) <= int(array.max()) < len(palette):
                 raise QuantError("An entry points outside the palette.")
         self.palette = palette
-        self.weight = _frozen(weight, np.int16)
-        self.input = _frozen(inputs, np.int16)
-        self.locked = _frozen(locked, np.bool_)
+        self.weight = frozen(weight, np.int16)
+        self.input = frozen(inputs, np.int16)
+        self.locked = frozen(locked, np.bool_)
         self._totals: Totals | None = None
         self._digest: str | None = None
 
@@ -163,7 +135,7 @@ class Assignment:
         return cls(layers, (None,), zeros, zeros, locked, None, name, digest)
 
     def __len__(self) -> int:
-        return len(self._model.layers)
+        return len(self._table.layers)
 
     def __repr__(self) -> str:
         used = [_key(scheme) for scheme in self.used()]
@@ -172,17 +144,17 @@ class Assignment:
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers, in table order."""
-        return self._model.layers
+        return self._table.layers
 
     @property
     def sizes(self) -> LayerSizes:
         """Sizes of the layers as arrays, made once for all assignments of a model."""
-        return self._model.sizes
+        return self._table.sizes
 
     @property
     def alike(self) -> NDArray[np.int64]:
         """For each layer the first that no target can tell from it, `[layers]`."""
-        return self._model.alike
+        return self._table.alike
 
     def scheme_of(self, index: int) -> Scheme | None:
         """Return the scheme of a layer's weights, None for float."""
@@ -202,16 +174,7 @@ class Assignment:
         Raises:
             QuantError: there is no such layer; the closest names are suggested.
         """
-        index = self._model.index.get(name)
-        if index is not None:
-            return index
-        close = difflib.get_close_matches(name, self._model.index, n=3)
-        raise QuantError(
-            "The model has no such layer.",
-            value=name,
-            allowed="the layer names that `quantscope layers` lists",
-            hint=f"Did you mean {' or '.join(close)}?" if close else None,
-        )
+        return self._table.index_of(name)
 
     def with_weight(self, indices: Indices, scheme: Scheme | None) -> Assignment:
         """Return the assignment with these layers' weights in `scheme`.
@@ -224,12 +187,8 @@ class Assignment:
             QuantError: an index is out of range, or the group size of the scheme
                 does not divide a layer; the layer is named.
         """
-        chosen = self._chosen(indices)
-        bits = self._model.weight_bits(scheme)[chosen]
-        if not np.isfinite(bits).all():
-            layer = self.layers[int(chosen[np.argmin(np.isfinite(bits))])]
-            assert scheme is not None
-            raise _misfit(layer, scheme)
+        chosen = self._table.chosen(indices)
+        self._table.check_fit(chosen, scheme)
         palette, entry = self._palette_with(scheme)
         return self._copy(palette=palette, weight=_changed(self.weight, chosen, entry))
 
@@ -239,7 +198,7 @@ class Assignment:
         Raises:
             QuantError: an index is out of range.
         """
-        chosen = self._chosen(indices)
+        chosen = self._table.chosen(indices)
         palette, entry = self._palette_with(scheme)
         return self._copy(palette=palette, input=_changed(self.input, chosen, entry))
 
@@ -249,7 +208,7 @@ class Assignment:
         Raises:
             QuantError: an index is out of range.
         """
-        chosen = self._chosen(indices)
+        chosen = self._table.chosen(indices)
         return self._copy(locked=_changed(self.locked, chosen, locked))
 
     def with_choice(self, choice: NDArray[np.integer], palette: Palette) -> Assignment:
@@ -281,34 +240,12 @@ class Assignment:
     def _copy(self, **changes: Any) -> Assignment:
         """Return an assignment that differs in `changes` and shares the rest."""
         other = object.__new__(Assignment)
-        other._model = self._model
+        other._table = self._table
         fields = ("palette", "weight", "input", "locked")
         other._set(*(changes.get(name, getattr(self, name)) for name in fields))
         for name in ("sites", "model_name", "model_digest", "provenance"):
             setattr(other, name, changes.get(name, getattr(self, name)))
         return other
-
-    def _chosen(self, indices: Indices) -> NDArray[np.int64]:
-        """Return indices or a mask as an index array within range."""
-        given = np.asarray(
-            indices if isinstance(indices, np.ndarray) else list(indices)
-        )
-        if given.dtype == np.bool_:
-            if given.shape != (len(self),):
-                raise QuantError(
-                    "A mask needs one entry per layer.",
-                    value=given.shape,
-                    allowed=f"({len(self)},)",
-                )
-            return np.flatnonzero(given)
-        chosen = given.astype(np.int64)
-        if len(chosen) and not 0 <= int(chosen.min()) <= int(chosen.max()) < len(self):
-            raise QuantError(
-                "There is no layer with this index.",
-                value=chosen[(chosen < 0) | (chosen >= len(self))][0],
-                allowed=f"0 to {len(self) - 1}",
-            )
-        return chosen
 
     def _palette_with(self, scheme: Scheme | None) -> tuple[Palette, int]:
         """Return a palette that holds `scheme`, and where."""
@@ -321,22 +258,22 @@ class Assignment:
 
         Infinite where its group size does not divide the layer.
         """
-        return self._model.weight_bits(scheme).copy()
+        return self._table.weight_bits(scheme).copy()
 
     def weight_bits(self) -> NDArray[np.float64]:
         """Return the bits every layer takes, float64 `[layers]`."""
         bits = np.zeros(len(self))
         for entry in entries_in(self.weight).tolist():
             rows = self.weight == entry
-            bits[rows] = self._model.weight_bits(self.palette[entry])[rows]
+            bits[rows] = self._table.weight_bits(self.palette[entry])[rows]
         return bits
 
     def totals(self) -> Totals:
         """Return size, average bits and bit operations; computed once."""
         if self._totals is None:
-            sizes = self._model.sizes
+            sizes = self._table.sizes
             bits = _total(self.weight_bits())
-            stored = _total(self._model.weight_bits(None))
+            stored = _total(self._table.weight_bits(None))
             parameters = int(sizes.parameters.sum())
             operations = (
                 sizes.macs * self._widths(self.weight) * self._widths(self.input)
@@ -354,7 +291,7 @@ class Assignment:
     def _widths(self, entries: NDArray[np.int16]) -> NDArray[np.float64]:
         """Return bits per value of every layer, its stored width where float."""
         widths = np.array([0.0 if s is None else s.bits for s in self.palette])
-        return np.where(entries == 0, self._model.sizes.stored, widths[entries])
+        return np.where(entries == 0, self._table.sizes.stored, widths[entries])
 
     def diff(self, other: Assignment) -> NDArray[np.int64]:
         """Return the layers whose weight, input or lock differs.
@@ -362,7 +299,7 @@ class Assignment:
         Raises:
             QuantError: the assignments belong to different layers.
         """
-        if self._model is not other._model and self.layers != other.layers:
+        if self._table is not other._table and self.layers != other.layers:
             raise QuantError("Assignments of different models cannot be compared.")
         palette = {scheme: i for i, scheme in enumerate(self.palette)}
         for scheme in other.palette:
@@ -436,15 +373,6 @@ def _key(scheme: Scheme | None) -> str:
     return "float" if scheme is None else scheme.key
 
 
-def _frozen(values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
-    """Return a read-only array of the type; the same object if it already is."""
-    if values.dtype == dtype and not values.flags.writeable:
-        return values
-    frozen = np.array(values, dtype=dtype)
-    frozen.flags.writeable = False
-    return frozen
-
-
 def _changed(
     values: NDArray[Any], chosen: NDArray[np.int64], entry: int
 ) -> NDArray[Any]:
@@ -453,12 +381,3 @@ def _changed(
     changed[chosen] = entry
     changed.flags.writeable = False
     return changed
-
-
-def _misfit(layer: Layer, scheme: Scheme) -> QuantError:
-    """Return the error of a group size that does not divide a layer."""
-    try:
-        group_count(layer.shape, scheme.granularity, layer.channel_axes)
-    except QuantError as error:
-        return error.within(layer.name)
-    raise AssertionError(f"{scheme.key} fits {layer.name}")
