@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -22,13 +22,14 @@ from analysis.measures.input_quantizers import (
     InputQuantizer,
     InputQuantizers,
 )
+from analysis.measures.probe_columns import ProbeColumns
 from analysis.measures.probe_rows import ProbeRows
 from analysis.measures.probing import ProbeListener
 from analysis.measures.random_signs import probe_signs
 from analysis.measures.sample_layout import Layout, SampleAxis, find_layout
-from analysis.method import Row, Update, check_params, param
+from analysis.method import Update, check_params, param
 from analysis.tasks.base import Task
-from quant_core.sites import Layer, Site
+from quant_core.sites import Site
 from quant_core.tap import Tap
 
 _KEEP_CANDIDATES = 2 << 30
@@ -37,12 +38,6 @@ _SMALL_MODEL = 16 << 20
 _MIN_SAMPLES = 8
 """A standard error from fewer samples is too uncertain to stop on."""
 _ROWS_EVERY_SECONDS = 1.0
-
-_PARTS: dict[str, Literal["weight", "input", "output"]] = {
-    "weight": "weight",
-    "input": "input",
-    "output": "output",
-}
 
 
 @dataclass(frozen=True)
@@ -112,15 +107,6 @@ class PredictedError:
             yield from _Probing(self, context, module, data, task).run()
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """What each column of V is."""
-
-    weights: dict[str, int]
-    sites: dict[str, list[tuple[int, InputQuantizer]]]
-    table: list[tuple[str, str, str]]
-
-
 class _Probing:
     """One run: finds the layout, calibrates, then probes batch by batch."""
 
@@ -165,7 +151,7 @@ class _Probing:
             candidates = Candidates(healthy, self.context.schemes, keep)
             candidates.form(healthy, parameters, _SMALL_MODEL)
             self.warnings += candidates.warnings
-            columns = _columns(healthy, candidates, quantizers)
+            columns = ProbeColumns.of(healthy, candidates, quantizers)
             if not columns.table:
                 yield self._report(ProbeRows(0), columns, 1, 1, "nothing to judge")
                 return
@@ -229,7 +215,7 @@ class _Probing:
         self,
         batches: list[Batch],
         listener: ProbeListener,
-        columns: _Columns,
+        columns: ProbeColumns,
         rows_per_sample: bool,
     ) -> Iterator[Update]:
         """Run all probes of all batches, yielding after each."""
@@ -331,7 +317,7 @@ class _Probing:
         return good
 
     def _checked(
-        self, v: NDArray[np.float32], columns: _Columns
+        self, v: NDArray[np.float32], columns: ProbeColumns
     ) -> NDArray[np.float32]:
         """Return `v` with 0 in columns that never are finite, and warn of these.
 
@@ -365,7 +351,7 @@ class _Probing:
         relative = np.median(stderr[known] / value[known])
         return bool(relative <= self.method.precision)
 
-    def _resume(self, rows: ProbeRows, columns: _Columns) -> NDArray[np.int64]:
+    def _resume(self, rows: ProbeRows, columns: ProbeColumns) -> NDArray[np.int64]:
         """Take over complete samples of an interrupted run; return their indices."""
         nothing = np.zeros(0, dtype=np.int64)
         arrays = self.context.arrays
@@ -373,7 +359,7 @@ class _Probing:
         v = arrays.get("predicted_error/v")
         if not self.context.done or table is None or v is None:
             return nothing
-        if [tuple(map(str, row)) for row in table] != columns.table:
+        if not columns.match(table):
             return nothing
         sample = np.asarray(arrays["predicted_error/sample"], dtype=np.int64)
         index, count = np.unique(sample, return_counts=True)
@@ -387,41 +373,18 @@ class _Probing:
         return complete
 
     def _report(
-        self, rows: ProbeRows, columns: _Columns, done: float, work: float, note: str
+        self,
+        rows: ProbeRows,
+        columns: ProbeColumns,
+        done: float,
+        work: float,
+        note: str,
     ) -> Update:
         value, stderr = rows.own()
-        found = tuple(
-            Row(target, key, float(d), float(se), "error", _PARTS[part])
-            for (part, target, key), d, se in zip(
-                columns.table, value, stderr, strict=True
-            )
-            if target not in self.broken
-        )
+        found = columns.rows(value, stderr, self.broken)
         arrays = rows.arrays() if rows.samples else {}
         if self.outputs:
             arrays["predicted_error/outputs"] = np.array([self.outputs])
-        arrays["predicted_error/columns"] = np.array(columns.table, dtype=np.str_)
+        arrays["predicted_error/columns"] = columns.array()
         warnings, self.warnings = tuple(self.warnings), []
         return Update(done, work, note, found, arrays, warnings, rows.samples)
-
-
-def _columns(
-    layers: Sequence[Layer],
-    candidates: Candidates,
-    quantizers: Mapping[Site, Sequence[InputQuantizer]],
-) -> _Columns:
-    """Number the columns: weights layer by layer, then activations site by site."""
-    table: list[tuple[str, str, str]] = []
-    weights: dict[str, int] = {}
-    sites: dict[str, list[tuple[int, InputQuantizer]]] = {}
-    for layer in layers:
-        schemes = candidates.schemes_of(layer)
-        if schemes:
-            weights[layer.name] = len(table)
-        table += [("weight", layer.name, scheme.key) for scheme in schemes]
-    for site, made in quantizers.items():
-        part = "output" if site.role == "output" else "input"
-        for quantizer in made:
-            sites.setdefault(site.name, []).append((len(table), quantizer))
-            table.append((part, site.name, quantizer.scheme.key))
-    return _Columns(weights, sites, table)
