@@ -110,6 +110,7 @@ COMMANDS: tuple[Command, ...] = (
         "Write the present assignment as JSON or as a table.",
         ("Ctrl+E",),
         "project",
+        toolbar="Export",
     ),
     Command(
         "report",

@@ -241,19 +241,24 @@ class AppContext(QObject):
         self._push(before, f"{verb} {number_of}", number)
         self.message.emit(f"{verb}ed {number_of}.")
 
-    def replace_assignment(self, assignment: Assignment, text: str) -> None:
-        """Put another assignment in place, as one undo step named `text`."""
+    def replace_assignment(
+        self, assignment: Assignment, text: str, hint: str = ""
+    ) -> None:
+        """Put another assignment in place, as one undo step.
+
+        Args:
+            assignment: Of the same model.
+            text: Name of the step.
+            hint: What the message ends with.
+        """
         project = self._project
         if project is None:
             return
         before = project.assignment
         changed = len(project.set_assignment(assignment))
         self._push(before, text, changed)
-        self.message.emit(
-            f"{text}: {count(changed, 'layer')} changed."
-            if changed
-            else f"{text}: nothing to change."
-        )
+        told = f"{count(changed, 'layer')} changed" if changed else "nothing to change"
+        self.message.emit(f"{text}: {told}. {hint}".rstrip())
 
     def take_over(
         self, source: Assignment, layers: NDArray[np.int64], name: str

@@ -114,7 +114,7 @@ class PinnableSelection(QObject):
 
         self._selection = PinnableSelection(context.selection, self)
         self._selection.changed.connect(self._on_selection)
-        self.controls.addWidget(PinButton(self._selection, self))
+        self.corner.addWidget(PinButton(self._selection, self))
 
     Make it before connecting the panel to `context.projectChanged`: another project
     takes the pin out, and the panel should not ask for a layer of the old one.

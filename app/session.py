@@ -40,6 +40,7 @@ from analysis.model import ModelInfo
 from analysis.project import Project
 from analysis.report import write_report
 from analysis.requests import analysis_like
+from app import next_step
 from app.context import AppContext
 from app.dialogs.analysis_request import EXAMPLE, SETTINGS_KEY, AnalysisRequest
 from app.errors import Problem
@@ -433,7 +434,8 @@ class Session(QObject):
         if project is None or self._search is None:
             return
         found = self._search.found(project, event.result)
-        self.context.replace_assignment(found, self._search.title)
+        hint = next_step.after_search(found, project)
+        self.context.replace_assignment(found, self._search.title, hint)
 
     def _apply_tried(self) -> None:
         """Put the best of what was run in place, be it after a cancel or a crash."""
@@ -456,10 +458,13 @@ class Session(QObject):
         state = self.runner.state
         if state is None:
             return
-        notes = " ".join(state.warnings[:3])
+        project = self.context.project
         if status == "cancelled":
             self.context.message.emit(f"{state.title} cancelled; results so far kept.")
-        elif status == "complete" and state.title != "Search":
+        elif status == "complete" and state.title != "Search" and project is not None:
+            notes = " ".join(state.warnings[:3]) or next_step.after(
+                state.title, project
+            )
             self.context.message.emit(f"{state.title} complete. {notes}".strip())
 
     @Slot(object)

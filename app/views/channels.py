@@ -58,8 +58,7 @@ class ChannelsView(PlotPanel):
         self.sort_box.setToolTip("Order the channels by their largest magnitude")
         for widget in (self.source_box, self.sort_box):
             self.controls.addWidget(widget)
-        self.controls.addStretch(1)
-        self.controls.addWidget(PinButton(self._selection, self))
+        self.corner.addWidget(PinButton(self._selection, self))
         self.plot = ChannelPlot("Smallest and largest value of every channel")
         self.lists = TableTabs({CHANNELS: "Widest channels", POSITIONS: "Top tokens"})
         self.body.addWidget(self.plot, 1)

@@ -96,8 +96,6 @@ class DistributionView(PlotPanel):
         self.log_box.setAccessibleName("Log counts")
         self.sort_box.setAccessibleName("Widest channels first")
         self.sort_box.setToolTip("Order the channels by their largest magnitude")
-        # Seven controls are to fit half of a small window.
-        self.controls.setSpacing(theme().em(0.5))
         self.controls.addWidget(self.source_box)
         named = (("&Scheme", self.scheme_box), ("&Channel", self.channel_box))
         for text, widget in named:
@@ -107,8 +105,7 @@ class DistributionView(PlotPanel):
             self.controls.addWidget(widget)
         self.controls.addWidget(self.log_box)
         self.controls.addWidget(self.sort_box)
-        self.controls.addStretch(1)
-        self.controls.addWidget(PinButton(self._selection, self))
+        self.corner.addWidget(PinButton(self._selection, self))
         self.source_box.currentIndexChanged.connect(self._on_any)
         self.scheme_box.currentIndexChanged.connect(self._on_grid)
         self.channel_box.valueChanged.connect(self._on_grid)

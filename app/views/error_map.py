@@ -71,8 +71,7 @@ class ErrorMapView(PlotPanel):
             self.controls.addWidget(label)
             self.controls.addWidget(widget)
         self.controls.addWidget(self.sign_box)
-        self.controls.addStretch(1)
-        self.controls.addWidget(PinButton(self._selection, self))
+        self.corner.addWidget(PinButton(self._selection, self))
         self.matrix_box.valueChanged.connect(self._on_any)
         self.sign_box.toggled.connect(self._on_any)
 

@@ -80,7 +80,6 @@ class HeatmapView(PlotPanel):
         label.setBuddy(self.order_box)
         self.controls.addWidget(label)
         self.controls.addWidget(self.order_box)
-        self.controls.addStretch(1)
         self.order_box.addItems([NETWORK, WORST])
         self.order_box.currentIndexChanged.connect(self._on_order)
         self.plot.hovered.connect(self._on_hover)

@@ -81,14 +81,16 @@ class ProposalPane(QWidget):
         )
         label = QLabel("&Budget")
         label.setBuddy(self.slider)
-        row = QHBoxLayout(bar)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(label)
+        row = QHBoxLayout()
         self.slider.setMinimumWidth(theme().em(10))
+        row.addWidget(label)
         row.addWidget(self.slider, 1)
-        row.addWidget(self.told, 3)
         row.addWidget(self.all_button)
         row.addWidget(self.some_button)
+        lines = QVBoxLayout(bar)
+        lines.setContentsMargins(0, 0, 0, 0)
+        lines.addLayout(row)
+        lines.addWidget(self.told)
         return bar
 
     def _arrange(self) -> None:
@@ -203,12 +205,13 @@ class ProposalPane(QWidget):
 
     def describe(self, found: Proposal) -> str:
         """Return bits per weight, size, error and how many layers would change."""
+        changed = len(found.changed())
         return "  ·  ".join(
             (
-                f"{found.average_bits:.2f} bits",
+                f"Proposed: {found.average_bits:.2f} bits per weight",
                 size_text(found.size),
-                f"{significant(found.error)} {self._unit}".rstrip(),
-                count(len(found.changed()), "layer"),
+                f"error {significant(found.error)} {self._unit}".rstrip(),
+                f"changes {count(changed, 'layer')}" if changed else "changes nothing",
             )
         )
 

@@ -133,7 +133,6 @@ class SensitivityView(PlotPanel):
         self.controls.addWidget(self.picture_box)
         self.controls.addWidget(self.measures)
         self.controls.addWidget(self.format_box)
-        self.controls.addStretch(1)
         # A second line: in a narrow panel one would cut off half of the controls.
         self._tools = QHBoxLayout()
         for widget in (self.log_box, self.all_box, self.order_box):

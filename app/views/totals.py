@@ -94,7 +94,7 @@ class TotalsBar(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
-        shares = ((self.bits, 4), (self.bytes, 4), (self.predicted, 8))
+        shares = ((self.bits, 4), (self.bytes, 5), (self.predicted, 8))
         for figure, share in (*shares, (self.measured, 8)):
             layout.addWidget(figure, share)
         for signal in (

@@ -67,7 +67,6 @@ class TradeOffView(PlotPanel):
         )
         self.controls.addWidget(self.names_box)
         self.controls.addWidget(self.layers_box)
-        self.controls.addStretch(1)
         self.add_control_row(self.proposal.bar)
         self.add_list(self.proposal)
         self.set_list_shown(False)

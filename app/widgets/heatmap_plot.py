@@ -20,6 +20,8 @@ from app.widgets.plot import Plot
 
 NAME_SHARE = 0.42
 """Most of the width that row names may take."""
+LEAST_NAME_SHARE = 0.25
+"""What they may take however many columns there are."""
 
 
 class HeatmapPlot(QWidget):
@@ -103,7 +105,11 @@ class HeatmapPlot(QWidget):
         self._fit_names()
 
     def _fit_names(self) -> None:
-        self._rows_axis.fit_room(self.plot.width() * NAME_SHARE)
+        width = self.plot.width()
+        columns = self._columns_axis.room_across + theme().em(1)
+        # What a column is called matters more than the beginning of a layer's name.
+        room = max(width * LEAST_NAME_SHARE, width - columns)
+        self._rows_axis.fit_room(min(room, width * NAME_SHARE))
         self._columns_axis.fit_room(0)
 
     # -- range ---------------------------------------------------------------------

@@ -12,11 +12,12 @@ from PySide6.QtCore import (
     QRectF,
     Qt,
 )
-from PySide6.QtGui import QColor, QPainter, QPen, QPolygonF
+from PySide6.QtGui import QColor, QFontMetricsF, QPainter, QPen, QPolygonF
 from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
 
 from app.theme import theme
 from app.widgets.bits_delegate import DISPLAY, draw_cell
+from app.widgets.shorten import shorten_path
 
 Index = QModelIndex | QPersistentModelIndex
 MARK = 2.4
@@ -49,10 +50,8 @@ class NameDelegate(QStyledItemDelegate):
             room.setRight(room.right() - theme().em(MARK))
             self._chain(painter, QRectF(cell.rect), colour)
         painter.setPen(colour)
-        text = str(index.data(DISPLAY))
-        shown = cell.fontMetrics.elidedText(
-            text, Qt.TextElideMode.ElideMiddle, room.width()
-        )
+        text, metrics = str(index.data(DISPLAY)), QFontMetricsF(cell.fontMetrics)
+        shown = shorten_path(metrics, text, room.width())
         painter.drawText(room, Qt.AlignmentFlag.AlignVCenter, shown)
         painter.restore()
 

@@ -13,6 +13,7 @@ from PySide6.QtGui import QFontMetricsF
 
 from app.theme import theme
 from app.widgets.plot_axis import PlotAxis, Side
+from app.widgets.shorten import shorten_path
 
 LINES = 3
 """Lines over which a long column name may be spread."""
@@ -61,6 +62,14 @@ class NameAxis(PlotAxis):
         widest = max(map(metrics.horizontalAdvance, self._longest), default=0.0)
         self.setWidth(min(widest + metrics.height() * 2.4, most))
 
+    @property
+    def room_across(self) -> float:
+        """Room that shows all names side by side in full [pixels]."""
+        metrics = self._metrics()
+        lines = (line for name in self._names for line in _lines(name))
+        widest = max(map(metrics.horizontalAdvance, lines), default=0.0)
+        return len(self._names) * (widest + theme().em(0.3))
+
     def tickValues(
         self, minVal: float, maxVal: float, size: float
     ) -> list[tuple[float, Any]]:
@@ -82,12 +91,8 @@ class NameAxis(PlotAxis):
         """Return the names, shortened to the room they have."""
         metrics = self._metrics()
         if not self._across:
-            # The end of a module path tells layers apart, its beginning hardly.
-            left, room = (
-                Qt.TextElideMode.ElideLeft,
-                self.width() - metrics.height() * 2.2,
-            )
-            return [metrics.elidedText(self._names[int(v)], left, room) for v in values]
+            room = self.width() - metrics.height() * 2.2
+            return [shorten_path(metrics, self._names[int(v)], room) for v in values]
         middle = Qt.TextElideMode.ElideMiddle
         low, high = self.range
         room = self.width() / max(high - low, 1e-9) - theme().em(0.2)

@@ -33,6 +33,7 @@ from app.theme import theme
 from app.widgets.data_table import Table, TableDialog
 from app.widgets.elided import Elided
 from app.widgets.empty_state import NOTHING, EmptyState
+from app.widgets.flow_layout import FlowLayout
 from app.widgets.legend import Legend
 from app.widgets.plot_picture import to_image, write_svg
 
@@ -47,8 +48,8 @@ _KINDS = f"PNG picture (*.png);;{_FINE};;SVG picture (*.svg)"
 class PlotPanel(QWidget):
     """Base of the plot panels.
 
-    A subclass puts its plot into `body`, its controls into `controls`, and
-    overrides `refresh`, `table` and `fit`.
+    A subclass puts its plot into `body`, its controls into `controls` or, at the far
+    end, into `corner`, and overrides `refresh`, `table` and `fit`.
 
     Signals:
         actionRequested: Key of the window's action that the empty state offers.
@@ -62,7 +63,8 @@ class PlotPanel(QWidget):
         """Build the frame around an empty body."""
         super().__init__(parent)
         self.setAccessibleName(title)
-        self.controls = QHBoxLayout()
+        self.controls = FlowLayout()
+        self.corner = QHBoxLayout()
         self.legend = Legend()
         self.read_out = Elided(self)
         self._title = Elided()
@@ -106,7 +108,10 @@ class PlotPanel(QWidget):
         row = QHBoxLayout(self._bar)
         row.setContentsMargins(0, 0, 0, 0)
         row.addLayout(self.controls, 1)
-        row.addWidget(self._more_button())
+        top, more = Qt.AlignmentFlag.AlignTop, self._more_button()
+        row.addLayout(self.corner)
+        row.addWidget(more, 0, top)
+        row.setAlignment(self.corner, top)
         self._outside = outside = QVBoxLayout(self)
         outside.setContentsMargins(gap, gap, gap, gap // 2)
         outside.setSpacing(gap)

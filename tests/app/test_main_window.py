@@ -44,6 +44,7 @@ from app.errors import ErrorDialog, ExceptionHook, Problem
 from app.jobs import JobRunner
 from app.main_window import MainWindow
 from app.models.layer_columns import KEYS
+from app.next_step import CHOOSE, RUN
 from app.render import View, render
 from app.session import Session
 from app.settings import Settings
@@ -316,6 +317,21 @@ def test_an_analysis_streams_into_the_table(window, client, qtbot):
     assert project.dirty
 
 
+def test_the_next_step_is_told_to_those_who_have_not_begun(
+    window, client, qtbot, project_file
+):
+    window.session.open(str(project_file))
+    client.source = "tests:tiny"
+    window.context.set_weight(range(36), None)
+    window.commander.ask.analysis = lambda *_: AnalysisRequest(measures=("weights",))
+    for hint in (CHOOSE, ""):
+        run(window, "analyse")
+        client.say(Finished("complete"))
+        qtbot.waitUntil(lambda: not window.session.runner.is_busy)
+        assert window.toast.notice == f"Analysis complete. {hint}".strip()
+        window.context.set_weight([3], Scheme("int4"))
+
+
 def test_totals_are_back_when_a_project_is_opened_again(window, project_file):
     for _ in range(2):
         window.session.open(str(project_file))
@@ -356,6 +372,7 @@ def test_a_search_is_one_undo_step(window, client, qtbot, project_file):
     client.say(Found(SearchResult(choice, 1.0, 2.0, 0.0, True)), Finished("complete"))
     qtbot.waitUntil(lambda: window.context.undo_stack.count() == 1)
     assert window.context.undo_stack.undoText() == "Search bits<=5"
+    assert window.toast.notice == f"Search bits<=5: 36 layers changed. {RUN}"
     origin = window.context.project.assignment.provenance
     assert (origin["budget"], origin["search"]) == ("bits<=5", "genetic")
     assert origin["params"]["seed"] == 3
@@ -413,6 +430,11 @@ def test_a_measurement_is_shown_until_the_next_edit(
     shown = window.totals.measured
     qtbot.waitUntil(lambda: shown.text.startswith("0.0123 ± 0.0004 "))
     assert "nats per sample, 32 samples" in shown.text
+    expected = window.totals.predicted.text.partition(" nats")[0]
+    qtbot.waitUntil(lambda: "complete" in window.toast.notice)
+    assert window.toast.notice == (
+        f"Measurement complete. 0.0123 ± 0.0004 nats per sample; predicted {expected}."
+    )
     window.context.set_weight([9], Scheme("int2"))
     qtbot.waitUntil(lambda: "another assignment" in shown.text)
 
