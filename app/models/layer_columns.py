@@ -58,11 +58,11 @@ COLUMNS = (
     Column("name", "Layer", 29, LEFT),
     Column("bits", "Bits", 14, LEFT, group=ASSIGNMENT),
     Column("locked", "Lock", 5, CENTRE, group=ASSIGNMENT),
-    Column("starred", "Star", 5, CENTRE),
-    Column("size", "Size", 9, RIGHT, "linear", ASSIGNMENT),
     Column("error", "Predicted error", 22, RIGHT, "log", ASSIGNMENT),
+    Column("size", "Size", 9, RIGHT, "linear", ASSIGNMENT),
     Column("sqnr", "SQNR [dB]", 11, RIGHT, "linear", ASSIGNMENT),
     Column("kurtosis", "Kurtosis", 10, RIGHT, "log"),
+    Column("starred", "Star", 5, CENTRE),
     # Centred, or it would touch the number on its left.
     Column("kind", "Kind", 12, CENTRE),
     Column("shape", "Shape", 15, LEFT),

@@ -62,6 +62,10 @@ QUICK = frozenset(("assignment", "kept", "starred"))
 STREAM_MS = 200
 WIDEST_NAME = 40
 """Width up to which the names get as much room as they need [digits]."""
+NARROWEST_NAME = 20
+"""Width that they have in any case [digits]."""
+ALWAYS_SEEN = ("bits", "locked", "error")
+"""Columns for which long names leave room in a narrow window."""
 HEADER_KEY = "layers/columns"
 FILTER_HELP = (
     "Words are looked for in the layer names; * and ? match whole names.\n"
@@ -93,6 +97,7 @@ class LayerTableView(QWidget):
         self._settings = settings
         self._stale: set[str] = set()
         self._is_applying = False
+        self._longest = ""
         self.setAccessibleName("Layers")
         self.model = LayerTableModel(self)
         self.filter = FilterBox("Filter: mlp kind:linear bits<8", FILTER_HELP, self)
@@ -152,7 +157,6 @@ class LayerTableView(QWidget):
             "starred": StarDelegate(self),
         }
         self.columns = ColumnLayout(table, self._settings, HEADER_KEY)
-        self._keeps_widths = self.columns.knows("name")
         self._on_columns()
 
     def _on_columns(self) -> None:
@@ -185,6 +189,7 @@ class LayerTableView(QWidget):
         chosen.selectionChanged.connect(self._on_table_selection)
         chosen.currentChanged.connect(self._on_table_selection)
         self.table.clicked.connect(self._on_clicked)
+        self.table.resized.connect(self._fit_names)
 
     # -- what changed ----------------------------------------------------------
 
@@ -197,11 +202,21 @@ class LayerTableView(QWidget):
         self._stale.clear()
         if self.model.columns != before:
             self._on_columns()
-        if self.model.layers.names and not self._keeps_widths:
-            longest = max(self.model.layers.names, key=len)
-            self.table.fit_column(KEYS.index("name"), longest, WIDEST_NAME, MARK)
+        self._longest = max(self.model.layers.names, key=len, default="")
+        self._fit_names()
         self._fill_at()
         self._say_count()
+
+    @Slot()
+    def _fit_names(self) -> None:
+        """Show names whole, or as long as the columns that matter have room."""
+        if not self._longest:
+            return
+        seen = sum(self.table.columnWidth(KEYS.index(key)) for key in ALWAYS_SEEN)
+        room = self.table.viewport().width() - seen
+        narrow, wide = theme().em(NARROWEST_NAME), theme().em(WIDEST_NAME)
+        wanted = self.table.width_for(self._longest, MARK)
+        self.columns.fit("name", min(wanted, max(room, narrow), wide))
 
     @Slot(object)
     def _on_assignment(self, _layers: object) -> None:

@@ -208,7 +208,7 @@ class ProposalPane(QWidget):
         changed = len(found.changed())
         return "  ·  ".join(
             (
-                f"Proposed: {found.average_bits:.2f} bits per weight",
+                f"Proposed: {found.average_bits:.2f} bits",
                 size_text(found.size),
                 f"error {significant(found.error)} {self._unit}".rstrip(),
                 f"changes {count(changed, 'layer')}" if changed else "changes nothing",

@@ -50,6 +50,7 @@ class ColumnLayout:
         self._widths: dict[str, int] = {}
         self._shown: dict[str, bool] = {}
         self._order: list[str] = []
+        self._given: dict[str, int] = {}  # widths that no person chose
         saved: dict[str, Any] = {} if settings is None else settings.get(key, {})
         self._read(saved)
 
@@ -65,8 +66,16 @@ class ColumnLayout:
             self._order = [key for key in order if isinstance(key, str)]
 
     def knows(self, key: str) -> bool:
-        """Return whether the width of a column was chosen in an earlier session."""
+        """Return whether a person chose the width of a column, now or earlier."""
         return key in self._widths
+
+    def fit(self, key: str, width: int) -> None:
+        """Give a column the width its contents need, unless a person chose one."""
+        header = self._table.horizontalHeader()
+        number = [column.key for column in self._columns].index(key)
+        if not self.knows(key) and header.sectionSize(number) == self._given.get(key):
+            header.resizeSection(number, width)
+            self._given[key] = header.sectionSize(number)
 
     def apply(self, columns: Sequence[ColumnLike]) -> None:
         """Give the columns, which the table has now, their places and widths."""
@@ -74,8 +83,10 @@ class ColumnLayout:
         header = self._table.horizontalHeader()
         for number, column in enumerate(columns):
             header.setSectionHidden(number, False)
-            width = self._widths.get(column.key) or theme().em(column.width)
-            header.resizeSection(number, width)
+            width = self._widths.get(column.key) or self._given.get(column.key)
+            header.resizeSection(number, width or theme().em(column.width))
+            if not self.knows(column.key):
+                self._given[column.key] = header.sectionSize(number)
             shown = self._shown.get(column.key, column.shown)
             header.setSectionHidden(number, not shown)
         places = {column.key: i for i, column in enumerate(columns)}
@@ -97,8 +108,9 @@ class ColumnLayout:
         header = self._table.horizontalHeader()
         for number, column in enumerate(self._columns):
             self._shown[column.key] = not header.isSectionHidden(number)
-            if self._shown[column.key]:
-                self._widths[column.key] = header.sectionSize(number)
+            size = header.sectionSize(number)
+            if self._shown[column.key] and size != self._given.get(column.key):
+                self._widths[column.key] = size
         here = {column.key for column in self._columns}
         known = [
             self._columns[header.logicalIndex(place)].key

@@ -13,7 +13,9 @@ from PySide6.QtCore import (
     QModelIndex,
     QPersistentModelIndex,
     Qt,
+    Signal,
 )
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from app.theme import theme
@@ -30,7 +32,12 @@ class RowTable(QTableView):
         model: What is shown; must outlive the view.
         widths: Width of each column, in digits.
         parent: Owner.
+
+    Signals:
+        resized: The room for rows and columns is another one.
     """
+
+    resized = Signal()
 
     def __init__(
         self,
@@ -76,20 +83,19 @@ class RowTable(QTableView):
         self.clear_sort()
         self.setSortingEnabled(True)
 
-    def fit_column(
-        self, column: int, text: str, most: float, beside: float = 0.0
-    ) -> None:
-        """Make a column wide enough for a text, up to `most` digits.
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt naming
+        """Tell of the new size."""
+        super().resizeEvent(event)
+        self.resized.emit()
+
+    def width_for(self, text: str, beside: float = 0.0) -> int:
+        """Return the width of a column that shows a text whole [pixels].
 
         Args:
-            column: Which.
-            text: The longest.
-            most: Width that it does not exceed [digits].
+            text: The longest of the column.
             beside: Width of what is drawn beside the text [digits].
         """
-        margin = theme().em(2 + beside)
-        width = self.fontMetrics().horizontalAdvance(text) + margin
-        self.setColumnWidth(column, min(width, theme().em(most)))
+        return self.fontMetrics().horizontalAdvance(text) + theme().em(2 + beside)
 
     def currentChanged(self, current: Index, previous: Index) -> None:  # noqa: N802
         """Remember the column of the cursor: sorting loses the cursor itself."""

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QPushButton, QStyleOptionViewItem
 
 from analysis.method import Row, Update
 from analysis.network_blocks import block_of
+from analysis.project import Project
 from analysis.select import select
 from app.dialogs.columns import ColumnsDialog
 from app.models.layer_columns import COLUMNS, KEYS
@@ -23,11 +24,18 @@ from app.models.layer_roles import BAR_ROLE, TIED_ROLE
 from app.models.layer_table import LayerTableModel
 from app.models.target_fits import TargetFits
 from app.settings import Settings
-from app.views.layer_table import HEADER_KEY, LayerTableView
+from app.theme import theme
+from app.views.layer_table import (
+    ALWAYS_SEEN,
+    HEADER_KEY,
+    NARROWEST_NAME,
+    WIDEST_NAME,
+    LayerTableView,
+)
 from app.widgets.column_layout import ColumnLayout
 from app.widgets.mark_delegates import NameDelegate, StarDelegate
 from quant_core.scheme import Scheme, parse_scheme
-from tests.app.helpers import analysed
+from tests.app.helpers import analysed, model_info, open_
 
 
 @pytest.fixture
@@ -338,3 +346,42 @@ def test_a_layout_without_settings_forgets(view):
     layout.apply(COLUMNS)
     layout.save()
     assert not ColumnLayout(view.table, None, "x").knows("name")
+
+
+def test_long_names_leave_room_for_what_matters_until_a_person_decides(view, context):
+    info = model_info(6)
+    names = (f"{'very_long_' * 6}{i}" for i in range(6))
+    layers = (
+        dataclasses.replace(layer, name=name)
+        for layer, name in zip(info.layers, names, strict=True)
+    )
+    open_(
+        context,
+        Project.create(dataclasses.replace(info, layers=tuple(layers), ties=())),
+    )
+    header, name = view.table.horizontalHeader(), KEYS.index("name")
+
+    def beyond(wide: int) -> int:
+        """Return how far the columns that matter reach out of the table [pixels]."""
+        view.resize(wide, 500)
+        ends = (
+            header.sectionPosition(i) + header.sectionSize(i)
+            for i in (KEYS.index(key) for key in ALWAYS_SEEN)
+        )
+        return max(ends) - view.table.viewport().width()
+
+    assert beyond(700) <= 0
+    assert beyond(760) <= 0
+    assert theme().em(NARROWEST_NAME) < header.sectionSize(name)
+    header.resizeSection(KEYS.index("error"), 600)
+    assert beyond(700) > 0
+    assert header.sectionSize(name) == theme().em(NARROWEST_NAME)
+    assert beyond(2000) < 0
+    assert header.sectionSize(name) == theme().em(WIDEST_NAME)
+    view.columns.capture()
+    assert not view.columns.knows("name")
+    header.resizeSection(name, 123)
+    beyond(700)
+    assert header.sectionSize(name) == 123
+    view.columns.capture()
+    assert view.columns.knows("name")
