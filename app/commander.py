@@ -264,14 +264,16 @@ class Commander(QObject):
         session = self._session
         request = self._ask_analysis()
         if request is not None:
-            session.analyse(request)
+            session.work.analyse(request)
 
     def _ask_analysis(
         self, first: AnalysisRequest | None = None
     ) -> AnalysisRequest | None:
         session, project = self._session, self._context.project
         layers = 0 if project is None else len(project.info.layers)
-        return self.ask.analysis(session.runs_model, session.has_example, layers, first)
+        return self.ask.analysis(
+            session.runs_model, session.work.has_example, layers, first
+        )
 
     @Slot(object, object)
     def on_run(self, act: object, run: object) -> None:
@@ -282,15 +284,15 @@ class Commander(QObject):
         if info is None:
             return
         if act == "resume":
-            session.resume(info.id)
+            session.work.resume(info.id)
         elif act == "again":
             request = self._ask_analysis(AnalysisRequest.of_run(info))
             if request is not None:
-                session.analyse(request)
+                session.work.analyse(request)
         elif act == "script":
             self._copy_script(session.scripts.of_run(info.id))
         elif act == "delete" and self.ask.delete_run(summary([info.measure])):
-            session.delete_run(info.id)
+            session.work.delete_run(info.id)
 
     def do_copy_script(self) -> None:
         """Copy the last job as a script."""
@@ -314,11 +316,11 @@ class Commander(QObject):
             project.target, locked, objectives_of(project), formats
         )
         if request is not None:
-            self._session.search(request)
+            self._session.work.search(request)
 
     def do_evaluate(self) -> None:
         """Measure the present assignment."""
-        self._session.evaluate()
+        self._session.work.evaluate()
 
     def do_predict_assigned(self) -> None:
         """Predict what the assignment holds and no prediction covers."""
@@ -327,7 +329,7 @@ class Commander(QObject):
             return
         if project.latest_run("predicted_error") is None:
             self.do_analyse()
-        elif not self._session.predict_assigned():
+        elif not self._session.work.predict_assigned():
             self._context.message.emit("Every scheme assigned is predicted already.")
 
     def do_error_map(self) -> None:
@@ -336,7 +338,7 @@ class Commander(QObject):
         self._window.desk.show("error_map")
         layer, schemes = view.layer, tuple(view.schemes())
         if layer is not None and schemes:
-            self._session.picture(layer.name, schemes, view.matrix)
+            self._session.work.picture(layer.name, schemes, view.matrix)
         elif layer is not None:
             self._context.message.emit("Choose a scheme to picture its errors.")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -28,7 +30,7 @@ class Remedy:
     """Something to try, as a button of the error dialog.
 
     Attributes:
-        key: What `Session.try_again` is told.
+        key: What `Work.try_again` is told.
         text: On the button.
     """
 
@@ -125,6 +127,15 @@ class Problem:
             ("\n", self.details),
         )
         return "\n".join(f"{label}{text}" for label, text in labelled if text)
+
+
+@contextmanager
+def told(tell: Callable[[Problem], object]) -> Iterator[None]:
+    """Hand what goes wrong inside the block to `tell`, and go on behind it."""
+    try:
+        yield
+    except Exception as error:
+        tell(Problem.of(error))
 
 
 class ErrorDialog(QMessageBox):

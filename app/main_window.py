@@ -320,7 +320,7 @@ class MainWindow(QMainWindow):
     def show_problem(self, problem: Problem) -> None:
         """Show what went wrong and what to do."""
         dialog = show_problem(problem, self)
-        dialog.remedyChosen.connect(self.session.try_again)
+        dialog.remedyChosen.connect(self.session.work.try_again)
 
     def open_soon(self, source: str) -> None:
         """Open a model or project once the window is on the screen."""

@@ -265,7 +265,7 @@ def test_the_session_asks_for_exactly_this_picture(qapp):
     session = Session(Settings(), runner=JobRunner(client))
     session.context.set_project(Project.create(make_info(6)))
     client.source = "made-up"
-    session.picture("a[0].b", (parse_scheme("int4"),), 3)
+    session.work.picture("a[0].b", (parse_scheme("int4"),), 3)
     (job,) = [asked[1] for asked in client.asked if asked[0] == "start"]
     assert isinstance(job, Analyze)
     assert job.measures == ("error_map",)

@@ -658,7 +658,7 @@ def test_another_model_under_the_same_name_is_refused(
     window, client, qtbot, project_file
 ):
     window.session.open(str(project_file))
-    window.session.evaluate()
+    window.session.work.evaluate()
     assert client.asked == [("open", "tests:tiny")]
     other = dataclasses.replace(model_info(36), digest="e" * 64)
     with qtbot.waitSignal(window.session.runner.ended) as caught:
@@ -685,7 +685,7 @@ def test_a_cancelled_analysis_goes_on(window, client, project_file):
     project = window.context.project
     run_id = project.begin_run("activations", total=10)
     project.end_run(run_id, "cancelled")
-    window.session.analyse(AnalysisRequest())
+    window.session.work.analyse(AnalysisRequest())
     assert set(client.asked[-1][1].earlier) == {"activations"}
 
 
@@ -723,7 +723,7 @@ def test_the_worker_gives_what_a_script_gets(window, qtbot):
     assert window.problems == []
     assert window.layers.model.rowCount() > 0, "the headers are read at once"
     with qtbot.waitSignal(window.session.runner.ended, timeout=120_000) as caught:
-        window.session.analyse(request)
+        window.session.work.analyse(request)
     assert window.problems == []
     assert caught.args == ["complete"]
     shown = window.context.project

@@ -258,7 +258,7 @@ def work(settings, seed, log):
     project = Project.create(model_info(36))
     session._adopt(project)
     client.source = project.info.source
-    session._start(Analyze(("weights",)), "Analysis")
+    session.work.start(Analyze(("weights",)), "Analysis")
     client.say(Started("weights", {"unit": "dB"}))
     names = [layer.name for layer in project.info.layers]
     state = {"step": 0}
@@ -336,7 +336,7 @@ def test_a_killed_worker_leaves_the_window_and_what_is_finished(
     window.session._adopt(project := Project.create(model_info(6)))
     dice = random.Random(1)
     for number in range(20):
-        window.session.analyse(AnalysisRequest(measures=("weights",)))
+        window.session.work.analyse(AnalysisRequest(measures=("weights",)))
         qtbot.waitUntil(lambda n=number: len(project.runs) > n)
         qtbot.waitUntil(lambda: bool(project.rows("weights")))
         qtbot.wait(dice.randrange(1, 60))
@@ -394,12 +394,12 @@ def test_a_mistake_of_the_user_offers_nothing():
 def test_the_button_starts_the_job_again(window, client, qtbot):
     window.session._adopt(analysed(6))
     client.source = window.context.project.info.source
-    window.session.analyse(AnalysisRequest(samples=64))
+    window.session.work.analyse(AnalysisRequest(samples=64))
     client.say(Failed({"what": "Memory ran out."}, "Traceback", memory=True))
     qtbot.waitUntil(lambda: len(window.problems) == 1)
     dialog = ErrorDialog(window.problems[0], window)
     qtbot.addWidget(dialog)
-    dialog.remedyChosen.connect(window.session.try_again)
+    dialog.remedyChosen.connect(window.session.work.try_again)
     dialog.show()
     labels = {b.text(): b for b in dialog.buttons()}
     labels["Use &batches of 8"].click()
@@ -412,7 +412,7 @@ def test_the_button_starts_the_job_again(window, client, qtbot):
 def test_a_dead_worker_offers_to_go_on(window, client, qtbot):
     window.session._adopt(analysed(6))
     client.source = window.context.project.info.source
-    window.session.analyse(AnalysisRequest())
+    window.session.work.analyse(AnalysisRequest())
     client.say(Died(-11, {"what": "The worker crashed.", "value": "SIGSEGV"}))
     qtbot.waitUntil(lambda: len(window.problems) == 1)
     assert [r.text for r in window.problems[0].remedies] == ["Go &on from here"]

@@ -130,7 +130,7 @@ def test_the_last_job_is_remembered_for_its_project(
     last = session.scripts.last
     assert last is not None
     assert "predicted_error" in last.command, "the newest run, before any job"
-    session.search(SearchRequest("bits<=5", "any"))
+    session.work.search(SearchRequest("bits<=5", "any"))
     last = session.scripts.last
     assert last is not None
     assert "bits<=5" in last.command
