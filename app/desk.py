@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QDockWidget, QMainWindow, QMenu, QWidget
 
 from app.help_topics import set_topic
 from app.settings import Settings
+from app.widgets.dock_buttons import DockButtons
 
 STATE_VERSION = 2
 """Raise it whenever zones change: an old saved state restores nonsense.
@@ -109,6 +110,7 @@ class Desk(QObject):
             dock.setObjectName(f"dock_{panel.key}")
             dock.setWidget(panel.view)
             set_topic(dock, f"panel:{panel.key}")
+            DockButtons(dock)
             dock.hide()
             self.docks[panel.key] = dock
         self.show_actions = list(self._make_actions())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtCore import QLocale, Qt, QTimer, Signal, Slot
 from PySide6.QtGui import (
     QAction,
     QCloseEvent,
@@ -26,6 +26,7 @@ from app.errors import Problem, show_problem
 from app.settings import Settings
 from app.theme import theme
 from app.views.start import StartView
+from app.widgets.format import NOTATION
 from app.widgets.toast import Toast
 
 # What only a furnished window needs is imported when it is furnished: results, plots
@@ -76,6 +77,9 @@ class MainWindow(QMainWindow):
     ) -> None:
         """Build the start page or everything; nothing is opened yet."""
         super().__init__()
+        # In English texts "1.234" of a German system would be another number.
+        QLocale.setDefault(NOTATION)
+        self.setLocale(NOTATION)
         self.settings = settings
         self._is_furnished = False
         self._dropped = ""

@@ -6,6 +6,8 @@ import math
 
 from PySide6.QtCore import QLocale
 
+NOTATION = QLocale(QLocale.Language.English, QLocale.Country.UnitedStates)
+"""How every control of the window writes numbers, as its texts do: 1,234.5."""
 DASH = "–"
 """Shown for what is not known (yet); never 0."""
 DIGITS = 3
@@ -26,12 +28,8 @@ def count(number: int, noun: str) -> str:
 
 
 def integer(number: int) -> str:
-    """Return a whole number with its digits grouped as the locale does."""
-    locale = QLocale()
-    if locale.language() == QLocale.Language.C:
-        # "C" means that no language was chosen, not that digits should run together.
-        return f"{number:,}"
-    return locale.toString(int(number))
+    """Return a whole number with its digits grouped."""
+    return f"{int(number):,}"
 
 
 def size(number: float) -> str:

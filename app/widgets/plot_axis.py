@@ -124,6 +124,10 @@ class LogScale:
         return 0.0 if position <= self.floor else float(10.0**position)
 
 
+_INWARD = {"left": (2, 0), "right": (-2, 0), "top": (0, 2), "bottom": (0, -3)}
+"""How far the titles of axes are moved from the edge of the plot [pixels]."""
+
+
 class PlotAxis(pg.AxisItem):
     """An axis with a title, a unit, plain numbers and readable decades.
 
@@ -184,6 +188,9 @@ class PlotAxis(pg.AxisItem):
                 upright = self.orientation in ("left", "right")
                 (self._updateWidth if upright else self._updateHeight)()
         super().resizeEvent(ev)
+        if self.label is not None:
+            # pyqtgraph puts titles on the very edge, under the frame of the focus.
+            self.label.moveBy(*_INWARD[self.orientation])
 
     def set_scale(self, scale: LogScale | None) -> None:
         """Make the axis logarithmic, or linear again with None."""
