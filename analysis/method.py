@@ -41,13 +41,29 @@ def param(
 
 
 def check_params(method: Any) -> None:
-    """Check every field against its limits; call it from `__post_init__`.
+    """Check every field against its limits.
 
     Raises:
         AnalysisError: a value is outside its limits or not among its choices.
     """
     for info in describe_params(type(method)):
         check_value(info, getattr(method, info.name), type(method).key)
+
+
+class Method:
+    """What measures, searches and their like have in common.
+
+    Their parameters are checked when they are made, by the window, the command line
+    and scripts alike.
+    """
+
+    def __post_init__(self) -> None:
+        """Check the parameters.
+
+        Raises:
+            AnalysisError: one is out of range.
+        """
+        check_params(self)
 
 
 def check_value(info: ParamInfo, value: Any, method: str) -> None:

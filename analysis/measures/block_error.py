@@ -17,14 +17,14 @@ from analysis.measures.evaluating import evaluating
 from analysis.measures.measured_steps import Group, Step, union, weight_steps
 from analysis.measures.measured_sweep import Sweep
 from analysis.measures.measuring import Measuring
-from analysis.method import Row, Update, check_params, param
+from analysis.method import Method, Row, Update, param
 from analysis.network_blocks import block_arrays, split
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class BlockError:
+class BlockError(Method):
     """The error at the output with each subset of a block's layers quantized.
 
     Runs the network with every subset of the layers of each block in the format of
@@ -49,9 +49,6 @@ class BlockError:
         minimum=1,
         maximum=10,
     )
-
-    def __post_init__(self) -> None:
-        check_params(self)
 
     def run(self, context: MeasureContext) -> Iterator[Update]:
         """Yield one row per layer.

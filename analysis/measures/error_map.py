@@ -21,7 +21,7 @@ from analysis.error_picture import (
 from analysis.errors import AnalysisError
 from analysis.measures.candidates import Candidates
 from analysis.measures.context import MeasureContext
-from analysis.method import Row, Update, check_params, param
+from analysis.method import Method, Row, Update, param
 from quant_core.errors import QuantError
 from quant_core.granularity import group
 from quant_core.quantizer import Quantizer
@@ -38,7 +38,7 @@ EXACT = 1 << 22
 
 
 @dataclass(frozen=True)
-class ErrorMap:
+class ErrorMap(Method):
     """Where in a weight matrix the rounding errors are, down to the single weight.
 
     Per layer and scheme the matrix `q - w` `[channels, rest]` of stored minus true
@@ -64,9 +64,6 @@ class ErrorMap:
         [], "Names of the layers, * matches anything; none takes every layer."
     )
     matrix: int = param(0, "Which of the stacked matrices (experts).", minimum=0)
-
-    def __post_init__(self) -> None:
-        check_params(self)
 
     def run(self, context: MeasureContext) -> Iterator[Update]:
         """Yield updates; the arrays of a picture come one by one, its rows last.

@@ -10,11 +10,11 @@ from analysis.measures.context import MeasureContext
 from analysis.measures.fisher_draws import LABELS, choose_draws
 from analysis.measures.fisher_traces import FisherTraces
 from analysis.measures.trace_job import trace_job
-from analysis.method import Update, check_params, param
+from analysis.method import Method, Update, param
 
 
 @dataclass(frozen=True)
-class Fisher:
+class Fisher(Method):
     """How much information the output carries about the weights of each layer.
 
     The trace of each layer's block of the Fisher information, E ||d log p(y) / dW||^2
@@ -72,14 +72,6 @@ class Fisher:
         "matrices per layer.",
         choices=("fit", "fit+diagonal", "fit+diagonal+kfac"),
     )
-
-    def __post_init__(self) -> None:
-        """Check the parameters.
-
-        Raises:
-            AnalysisError: one is out of range.
-        """
-        check_params(self)
 
     def run(self, context: MeasureContext) -> Iterator[Update]:
         """Yield traces that sharpen with every draw.

@@ -15,11 +15,11 @@ from analysis.measures.hessian_traces import (
     HessianTraces,
 )
 from analysis.measures.trace_job import trace_job
-from analysis.method import Update, check_params, param
+from analysis.method import Method, Update, param
 
 
 @dataclass(frozen=True)
-class Hessian:
+class Hessian(Method):
     """How strongly the loss bends along the weights of each layer.
 
     The trace of each layer's block of the Hessian of the mean loss, all layers from
@@ -86,14 +86,6 @@ class Hessian:
         minimum=0.0,
         maximum=1.0,
     )
-
-    def __post_init__(self) -> None:
-        """Check the parameters.
-
-        Raises:
-            AnalysisError: one is out of range.
-        """
-        check_params(self)
 
     def run(self, context: MeasureContext) -> Iterator[Update]:
         """Yield traces that sharpen with every probe.

@@ -15,14 +15,14 @@ from analysis.measures.hessian_loss import LOSSES, choose_loss
 from analysis.measures.hessian_products import Curvature, Operator, differentiable
 from analysis.measures.random_signs import weight_signs
 from analysis.measures.trace_job import TraceJob, trace_job
-from analysis.method import Row, Update, check_params, param
+from analysis.method import Method, Row, Update, param
 from quant_core.sites import Layer
 
 _BATCH = 64
 
 
 @dataclass(frozen=True)
-class HessianEigenvalues:
+class HessianEigenvalues(Method):
     """The sharpest direction of the loss within the weights of each layer.
 
     The eigenvalue of largest magnitude of each layer's own block of the Hessian of
@@ -69,14 +69,6 @@ class HessianEigenvalues:
         minimum=1e-6,
         maximum=1.0,
     )
-
-    def __post_init__(self) -> None:
-        """Check the parameters.
-
-        Raises:
-            AnalysisError: one is out of range.
-        """
-        check_params(self)
 
     def run(self, context: MeasureContext) -> Iterator[Update]:
         """Yield one layer after the other; layers in `context.done` stay.

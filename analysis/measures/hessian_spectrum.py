@@ -17,13 +17,13 @@ from analysis.measures.hessian_loss import LOSSES, choose_loss
 from analysis.measures.hessian_products import Curvature, Operator, differentiable
 from analysis.measures.random_signs import weight_signs
 from analysis.measures.trace_job import TraceJob, trace_job
-from analysis.method import Row, Update, check_params, param
+from analysis.method import Method, Row, Update, param
 
 _BATCH = 64
 
 
 @dataclass(frozen=True)
-class HessianSpectrum:
+class HessianSpectrum(Method):
     """How the curvatures of the loss are spread over directions of the weights.
 
     Stochastic Lanczos quadrature: from random signs, a few products give nodes and
@@ -62,14 +62,6 @@ class HessianSpectrum:
     starts: int = param(
         2, "Random starts; more lower the noise of the weights.", minimum=1
     )
-
-    def __post_init__(self) -> None:
-        """Check the parameters.
-
-        Raises:
-            AnalysisError: one is out of range.
-        """
-        check_params(self)
 
     def run(self, context: MeasureContext) -> Iterator[Update]:
         """Yield the density as it sharpens; complete starts are resumed.

@@ -35,7 +35,7 @@ from analysis.measures.measured_steps import (
 from analysis.measures.measured_sweep import Sweep, calibrated
 from analysis.measures.measuring import Measuring, Setting, assigned_inputs
 from analysis.measures.memory_layout import channels_last
-from analysis.method import Update, check_params, param
+from analysis.method import Method, Update, param
 from analysis.quality import ORDER
 from quant_core.scheme import parse_scheme
 
@@ -58,7 +58,7 @@ SCOPES: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class MeasuredError:
+class MeasuredError(Method):
     """How far the output really moves with one layer quantized and the rest float.
 
     Runs the network over all data per layer and format, from that layer on: exact on
@@ -108,7 +108,7 @@ class MeasuredError:
 
     def __post_init__(self) -> None:
         """Check the parameters."""
-        check_params(self)
+        super().__post_init__()
         if not self.scopes:
             raise AnalysisError(
                 "measured_error has nothing to measure.",

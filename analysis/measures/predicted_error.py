@@ -27,7 +27,7 @@ from analysis.measures.probe_rows import ProbeRows
 from analysis.measures.probing import ProbeListener
 from analysis.measures.random_signs import probe_signs
 from analysis.measures.sample_layout import Layout, SampleAxis, find_layout
-from analysis.method import Update, check_params, param
+from analysis.method import Method, Update, param
 from analysis.tasks.base import Task
 from quant_core.sites import Site
 from quant_core.tap import Tap
@@ -41,7 +41,7 @@ _ROWS_EVERY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class PredictedError:
+class PredictedError(Method):
     """How far the output would move if one layer were stored in a format.
 
     The second-order prediction `E (u . J dW)^2` of the error of the task, J being the
@@ -83,14 +83,6 @@ class PredictedError:
         "layers, or all sites (attention products, softmax, activations, norms).",
         choices=("inputs", "all"),
     )
-
-    def __post_init__(self) -> None:
-        """Check the parameters.
-
-        Raises:
-            AnalysisError: one is out of range.
-        """
-        check_params(self)
 
     def run(self, context: MeasureContext) -> Iterator[Update]:
         """Yield results that sharpen with every probe.

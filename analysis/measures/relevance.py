@@ -33,7 +33,7 @@ from analysis.measures.relevance_scores import (
     is_scored,
 )
 from analysis.measures.sample_layout import ONE_ROW, SHARED, SampleAxis, sample_axis
-from analysis.method import Row, Update, check_params, param
+from analysis.method import Method, Row, Update, param
 from analysis.tasks.base import Task
 from quant_core.errors import QuantError
 from quant_core.relevance import (
@@ -53,7 +53,7 @@ _NAMED = 5
 
 
 @dataclass(frozen=True)
-class Relevance:
+class Relevance(Method):
     """How much of the network's answer passes through each layer.
 
     Layer-wise relevance propagation: what is explained starts as 1 per sample at the
@@ -122,10 +122,6 @@ class Relevance:
         minimum=0,
         maximum=100000,
     )
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        check_params(self)
 
     def run(self, context: MeasureContext) -> Iterator[Update]:
         """Yield scores that sharpen with every batch.

@@ -22,7 +22,7 @@ from analysis.measures.context import MeasureContext
 from analysis.measures.evaluating import evaluating
 from analysis.measures.measuring import usual_batch
 from analysis.measures.tool_inputs import InputScores, by_sample
-from analysis.method import Row, Update, check_params
+from analysis.method import Method, Row, Update
 from analysis.results import Part
 from analysis.tasks.outputs import attended
 from quant_core.quantizer import Quantizer
@@ -38,7 +38,7 @@ _NNCF = (
 
 
 @dataclass(frozen=True)
-class ToolScores:
+class ToolScores(Method):
     """What NNCF, msModelSlim and llama.cpp rank layers by, from one forward pass.
 
     NNCF's weight compression, with e the largest mean squared error of an output
@@ -75,10 +75,6 @@ class ToolScores:
         "are means over samples, and inputs of fewer than 1,000 values enter the "
         "kurtosis in full."
     )
-
-    def __post_init__(self) -> None:
-        """Check the parameters."""
-        check_params(self)
 
     def run(self, context: MeasureContext) -> Iterator[Update]:
         """Yield progress, and all rows and arrays at the end.

@@ -16,7 +16,7 @@ from torch import Tensor
 from analysis.measures.candidates import Candidates
 from analysis.measures.context import MeasureContext
 from analysis.measures.distribution import distribution_rows
-from analysis.method import Row, Update, check_params, param
+from analysis.method import Method, Row, Update, param
 from quant_core.blocks import blocks
 from quant_core.errors import QuantError
 from quant_core.granularity import group
@@ -33,7 +33,7 @@ _DOT = 1 << 17
 
 
 @dataclass(frozen=True)
-class Weights:
+class Weights(Method):
     """How each layer's weights are distributed, and how well each format keeps them.
 
     Per layer: mean, standard deviation, skewness, kurtosis (3 for a normal
@@ -66,9 +66,6 @@ class Weights:
         minimum=16,
         maximum=65536,
     )
-
-    def __post_init__(self) -> None:
-        check_params(self)
 
     def run(self, context: MeasureContext) -> Iterator[Update]:
         """Yield updates; a layer's rows and arrays come together when it is done.

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from analysis.method import check_params, param
+from analysis.method import Method, param
 from analysis.search.budget import Budget
 from analysis.search.problem import CostTable, Floats, Indices, SearchResult
 from analysis.search.question import ROUNDING, Question, ask
@@ -24,7 +24,7 @@ NEAR = 0.075
 
 
 @dataclass(frozen=True)
-class Annealing:
+class Annealing(Method):
     """Lets random changes of single layers cool down, as exllamav2 does.
 
     Starts from the smallest assignment and changes one layer at a time. What lowers
@@ -59,9 +59,6 @@ class Annealing:
         "ranges of a layer's error. It spends the remainder layer by layer in order, "
         "here the largest gain comes first."
     )
-
-    def __post_init__(self) -> None:
-        check_params(self)
 
     def run(self, problem: CostTable, budget: Budget) -> SearchResult:
         """Return the best assignment found within `budget`.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from analysis.errors import AnalysisError
-from analysis.method import check_params, param
+from analysis.method import Method, param
 from analysis.search.problem import Choice, CostTable
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Keep:
 
 
 @dataclass(frozen=True)
-class Refinement:
+class Refinement(Method):
     """How much of the network to run.
 
     A round runs the assignments that look best: in the first, what the search finds,
@@ -173,9 +173,6 @@ class Refinement:
 
     key = "refine"
     title = "Verify and refine"
-
-    def __post_init__(self) -> None:
-        check_params(self)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
-from analysis.method import check_params, param
+from analysis.method import Method, param
 from analysis.search.branch import Found, undominated
 from analysis.search.budget import Budget
 from analysis.search.hull import lower_hull
@@ -23,7 +23,7 @@ EFFORT = 1_000_000
 
 
 @dataclass(frozen=True)
-class Dynamic:
+class Dynamic(Method):
     """Finds the best assignment under one limit by dynamic programming.
 
     Goes through the layers and keeps every pair of size and error that no other pair
@@ -44,9 +44,6 @@ class Dynamic:
     title: ClassVar[str] = "Dynamic programming"
     version: ClassVar[int] = 1
     reconstruction: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        check_params(self)
 
     def run(self, problem: CostTable, budget: Budget) -> SearchResult:
         """Return the best assignment within `budget`.

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar
 
-from analysis.method import check_params, param
+from analysis.method import Method, param
 from analysis.search.branch import OutOfTime, Solver
 from analysis.search.budget import Budget
 from analysis.search.dynamic import small_knapsack
@@ -16,7 +16,7 @@ from analysis.search.question import ask
 
 
 @dataclass(frozen=True)
-class Exact:
+class Exact(Method):
     """Finds the assignment of least error within the budget, and proves it.
 
     Solves the multiple-choice knapsack problem (one scheme per layer, tied layers
@@ -47,9 +47,6 @@ class Exact:
     title: ClassVar[str] = "Exact optimum"
     version: ClassVar[int] = 1
     reconstruction: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        check_params(self)
 
     def run(self, problem: CostTable, budget: Budget) -> SearchResult:
         """Return the best assignment within `budget`.

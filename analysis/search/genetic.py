@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.method import check_params, param
+from analysis.method import Method, param
 from analysis.search.budget import Budget
 from analysis.search.problem import CostTable, Floats, Indices, SearchResult
 from analysis.search.question import ROUNDING, Question, ask
@@ -25,7 +25,7 @@ STEPS = 24
 
 
 @dataclass(frozen=True)
-class Genetic:
+class Genetic(Method):
     """Breeds assignments: the best are crossed and mutated for many generations.
 
     Starts from random assignments around the mean width of the budget. Half of the
@@ -53,9 +53,6 @@ class Genetic:
         "follow the paper from memory; the number of parents, how a start is made to "
         "fit the budget and how block costs are added are ours."
     )
-
-    def __post_init__(self) -> None:
-        check_params(self)
 
     def run(self, problem: CostTable, budget: Budget) -> SearchResult:
         """Return the best assignment bred within `budget`.

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.method import check_params, param
+from analysis.method import Method, param
 from analysis.search.branch import undominated
 from analysis.search.budget import Budget
 from analysis.search.problem import CostTable, Floats, Indices, SearchResult
@@ -24,7 +24,7 @@ Moves = Iterator[tuple[int, int]]
 
 
 @dataclass(frozen=True)
-class Greedy:
+class Greedy(Method):
     """Starts at the least error and lowers layers in a fixed manner to the budget.
 
     `mptq` lowers, one step at a time, the layer that saves most size per rise of the
@@ -49,9 +49,6 @@ class Greedy:
         "size saved per rise of the error is rebuilt from that. NNCF's ratio and "
         "AIMET's accuracy target are replaced by the budget."
     )
-
-    def __post_init__(self) -> None:
-        check_params(self)
 
     def run(self, problem: CostTable, budget: Budget) -> SearchResult:
         """Return what the order ends at within `budget`.

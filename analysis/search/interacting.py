@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.method import check_params, param
+from analysis.method import Method, param
 from analysis.prediction import clustered_ratio
 from analysis.search.budget import Budget
 from analysis.search.dynamic import Dynamic
@@ -40,7 +40,7 @@ BEYOND = 1.0
 
 
 @dataclass(frozen=True)
-class Interacting:
+class Interacting(Method):
     """Improves an additive solution by what layers do to each other.
 
     The errors of two layers can cancel or add up. The probes of the predicted error
@@ -62,9 +62,6 @@ class Interacting:
     title: ClassVar[str] = "With interactions"
     version: ClassVar[int] = 1
     reconstruction: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        check_params(self)
 
     def run(self, problem: CostTable, budget: Budget) -> SearchResult:
         """Return an assignment within `budget`, and how much additivity was off.

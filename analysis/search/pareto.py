@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from analysis.errors import AnalysisError
-from analysis.method import check_params, param
+from analysis.method import Method, param
 from analysis.search.branch import undominated
 from analysis.search.budget import Budget
 from analysis.search.hull import lower_hull
@@ -18,7 +18,7 @@ from analysis.search.relaxed import lower_bound
 
 
 @dataclass(frozen=True)
-class Pareto:
+class Pareto(Method):
     """Builds the frontier of size against error and takes the point at the budget.
 
     Goes through the layers, extends every partial assignment by every format, sorts
@@ -42,9 +42,6 @@ class Pareto:
         "The authors' search code was never released; the dominance rule follows the "
         "paper, how bins keep their best point is ours."
     )
-
-    def __post_init__(self) -> None:
-        check_params(self)
 
     def run(self, problem: CostTable, budget: Budget) -> SearchResult:
         """Return the best point of the frontier within `budget`.
