@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -30,6 +31,28 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
         for child, mode in modes:
             child.training = mode
+
+
+def overwrites_saved(output: Tensor) -> bool:
+    """Tell whether a network overwrote what autograd had saved on the way to `output`.
+
+    Allowed in inference, refused by the backward pass, so one is tried.
+
+    Args:
+        output: With the graph that leads to it, which is used up.
+
+    Raises:
+        RuntimeError: the backward pass fails for another reason.
+    """
+    if not output.requires_grad:
+        return False
+    try:
+        torch.autograd.backward(output, torch.zeros_like(output))
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+        return True
+    return False
 
 
 def copied_saved_tensors(module: nn.Module) -> saved_tensors_hooks:

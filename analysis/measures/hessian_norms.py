@@ -18,7 +18,7 @@ from torch import Tensor
 
 from analysis.measures.candidates import Candidates
 from analysis.measures.formulas import conv_args, formula_of
-from analysis.measures.probing import ProbeListener, on_gradient, rooted
+from analysis.measures.probing import ProbeListener
 from analysis.measures.sample_layout import (
     LayoutListener,
     SampleAxis,
@@ -301,21 +301,8 @@ class NormListener(ProbeListener):
             return self._differentiate(use)
         return super().weight_used(use, result)
 
-    def weight_needed(self, layer: Layer, parameter: Tensor) -> Tensor:
-        """See `Listener.weight_needed`."""
-        if layer.name not in self._weight_columns:
-            return parameter
-        known = self._stand_ins.get(layer.name)
-        if known is not None:
-            return known
-        stand_in = rooted(parameter.detach(), self._anchor)
-
-        def square(gradient: Tensor) -> None:
-            self._add(layer, gradient.float().square().sum().view(1, 1))
-
-        on_gradient(stand_in, square)
-        self._stand_ins[layer.name] = stand_in
-        return stand_in
+    def _of_whole(self, layer: Layer, parameter: Tensor, gradient: Tensor) -> Tensor:
+        return gradient.float().square().sum().view(1)
 
     def _project(
         self, use: WeightUse, x: Tensor, gradient: Tensor, axis: SampleAxis

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from analysis.data.batch import Batch, call
-from analysis.measures.evaluating import copied_saved_tensors
+from analysis.measures.evaluating import copied_saved_tensors, overwrites_saved
 from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
 from analysis.measures.hessian_norms import NormListener, UseListener
 from analysis.measures.hessian_products import Curvature, differentiable
@@ -241,21 +241,9 @@ class GaussNewtonTraces(_Traces):
         return None if self._through_autograd else layout
 
     def _overwrites(self, batch: Batch) -> bool:
-        """Tell whether the network overwrites what autograd has saved.
-
-        Allowed in inference, refused by the backward pass, so it is tried once.
-        """
+        """Tell whether the network overwrites what autograd has saved."""
         listener = NormListener((), None, frozenset(), self.job.context.device)
-        output = self._forward(batch, listener)
-        if not output.requires_grad:
-            return False
-        try:
-            torch.autograd.backward(output, torch.zeros_like(output))
-        except RuntimeError as error:
-            if "modified by an inplace operation" not in str(error):
-                raise
-            return True
-        return False
+        return overwrites_saved(self._forward(batch, listener))
 
     def _clusters(self, batch: Batch) -> list[tuple[int, int]]:
         first = self.job.context.first_sample + batch.first

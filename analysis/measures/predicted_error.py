@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from analysis.data.batch import Batch, Data, call
 from analysis.measures.candidates import Candidates, broken_parameters, broken_warnings
 from analysis.measures.context import MeasureContext
-from analysis.measures.evaluating import copied_saved_tensors, evaluating
+from analysis.measures.evaluating import (
+    copied_saved_tensors,
+    evaluating,
+    overwrites_saved,
+)
 from analysis.measures.finite import first_broken_site, left_out, no_finite_sample
 from analysis.measures.input_quantizers import (
     InputQuantizer,
@@ -262,21 +266,9 @@ class _Probing:
             return self.task.output(raw, batch)
 
     def _overwrites_saved(self, batch: Batch) -> bool:
-        """Tell whether the model overwrites what autograd has saved.
-
-        Allowed in inference, refused by the backward pass, so it is tried once.
-        """
+        """Tell whether the model overwrites what autograd has saved."""
         listener = ProbeListener(Candidates((), ()), {}, {}, None, {}, 0, self.device)
-        output = self._forward(batch, listener)
-        if not output.requires_grad:
-            return False
-        try:
-            torch.autograd.backward(output, torch.zeros_like(output))
-        except RuntimeError as error:
-            if "modified by an inplace operation" not in str(error):
-                raise
-            return True
-        return False
+        return overwrites_saved(self._forward(batch, listener))
 
     def _sample_indices(
         self, batch: Batch, rows_per_sample: bool, number: int

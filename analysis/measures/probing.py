@@ -201,13 +201,16 @@ class ProbeListener(Listener):
         stand_in = rooted(parameter.detach(), self._anchor)
 
         def project(gradient: Tensor) -> None:
-            deltas = self._candidates.deltas(layer, parameter)
-            v = deltas.flatten(1) @ gradient.float().reshape(-1)
-            self._add(layer, v.unsqueeze(0))
+            self._add(layer, self._of_whole(layer, parameter, gradient).unsqueeze(0))
 
         on_gradient(stand_in, project)
         self._stand_ins[layer.name] = stand_in
         return stand_in
+
+    def _of_whole(self, layer: Layer, parameter: Tensor, gradient: Tensor) -> Tensor:
+        """Return what the gradient of a whole parameter gives, `[columns]`."""
+        deltas = self._candidates.deltas(layer, parameter)
+        return deltas.flatten(1) @ gradient.float().reshape(-1)
 
     def _add(self, layer: Layer, v: Tensor) -> None:
         first = self._weight_columns[layer.name]
