@@ -221,20 +221,44 @@ class BarsPage(Page):
         self.bars.fit()
 
 
-class RanksPage(Page):
+class PlotPage(Page):
+    """A plot with something of its own for every layer."""
+
+    plot: RankPlot | LayerScatter
+
+    def _add_plot(self, plot: RankPlot | LayerScatter) -> None:
+        self.column.addWidget(plot)
+        plot.pointed.connect(self._on_pointed)
+        plot.picked.connect(self._on_row)
+        plot.boxed.connect(self._on_boxed)
+        plot.fitRequested.connect(self.fitRequested)
+
+    def mark(self, layers: NDArray[np.int64], current: int) -> None:
+        """Make the selection stand out."""
+        if self.scene is not None:
+            self.plot.set_chosen(self.scene.rows_of(layers))
+
+    def table(self) -> Table | None:
+        """Return values, standard errors and ranks."""
+        return self._layers_table()
+
+    @Slot()
+    def fit(self) -> None:
+        """Show all layers."""
+        self.plot.fit()
+
+
+class RanksPage(PlotPage):
     """How the order of the layers changes from one criterion to the next."""
 
     uses = frozenset({"criteria", "format", "all"})
+    plot: RankPlot
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Make an empty picture."""
         super().__init__(parent)
         self.plot = RankPlot("Ranks of the layers by each measure", self)
-        self.column.addWidget(self.plot)
-        self.plot.pointed.connect(self._on_pointed)
-        self.plot.picked.connect(self._on_row)
-        self.plot.boxed.connect(self._on_boxed)
-        self.plot.fitRequested.connect(self.fitRequested)
+        self._add_plot(self.plot)
 
     def draw(self, scene: Scene) -> Caption | Missing:
         """Draw a line for each layer."""
@@ -256,20 +280,6 @@ class RanksPage(Page):
             text += f" {self.plot.drawn:,} evenly chosen lines are drawn."
         return Caption("Ranks by each measure", text + samples_told(scene))
 
-    def mark(self, layers: NDArray[np.int64], current: int) -> None:
-        """Colour the lines of the selection."""
-        if self.scene is not None:
-            self.plot.set_chosen(self.scene.rows_of(layers))
-
-    def table(self) -> Table | None:
-        """Return values, standard errors and ranks."""
-        return self._layers_table()
-
-    @Slot()
-    def fit(self) -> None:
-        """Show all ranks."""
-        self.plot.fit()
-
 
 def _among(need: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ranks among the layers shown, 1 for the largest need."""
@@ -278,16 +288,17 @@ def _among(need: NDArray[np.float64]) -> NDArray[np.float64]:
     return ranks
 
 
-class ScatterPage(Page):
+class ScatterPage(PlotPage):
     """Two criteria against each other."""
 
     uses = frozenset({"criteria", "format", "log", "all"})
+    plot: LayerScatter
 
     def __init__(self, parent: QWidget | None = None) -> None:
         """Make an empty picture."""
         super().__init__(parent)
         self.plot = LayerScatter("One measure against another", self)
-        self.column.addWidget(self.plot)
+        self._add_plot(self.plot)
         self.across, self.up = QComboBox(), QComboBox()
         label = QLabel("against")
         for box, where in ((self.up, "upwards"), (self.across, "across")):
@@ -298,10 +309,6 @@ class ScatterPage(Page):
             )
             box.activated.connect(self.redraw)
         self.tools = (self.up, label, self.across)
-        self.plot.pointed.connect(self._on_pointed)
-        self.plot.picked.connect(self._on_row)
-        self.plot.boxed.connect(self._on_boxed)
-        self.plot.fitRequested.connect(self.fitRequested)
 
     def choose(self, across: str, up: str) -> None:
         """Show two criteria, by their keys, when next drawn."""
@@ -345,20 +352,6 @@ class ScatterPage(Page):
         number = keys.index(chosen) if chosen in keys else usual % len(keys)
         box.setCurrentIndex(number)
         return scene.readings[number]
-
-    def mark(self, layers: NDArray[np.int64], current: int) -> None:
-        """Put rings around the selection."""
-        if self.scene is not None:
-            self.plot.set_chosen(self.scene.rows_of(layers))
-
-    def table(self) -> Table | None:
-        """Return values, standard errors and ranks."""
-        return self._layers_table()
-
-    @Slot()
-    def fit(self) -> None:
-        """Show all points."""
-        self.plot.fit()
 
 
 def _side(reading: Reading, scene: Scene) -> Side:
