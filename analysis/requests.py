@@ -69,6 +69,19 @@ def earlier_runs(project: Project, keys: Sequence[str] = NAMES) -> dict[str, Ear
     return found
 
 
+_NOT_PARAMS = ("version", "schemes", "input_schemes", "samples", "max_length")
+"""What `RunInfo.params` holds besides the parameters of the measure."""
+
+
+def data_of_run(run: RunInfo) -> DataRequest | None:
+    """Return the data that a run saw, None for a run without."""
+    if not run.data_source:
+        return None
+    samples = int(run.params.get("samples", run.samples))
+    length = int(run.params.get("max_length", DataRequest("").max_length))
+    return DataRequest(run.data_source, samples, run.seed, length)
+
+
 def analysis_like(run: RunInfo) -> Analyze:
     """Return the analysis that made a run, from the beginning.
 
@@ -78,22 +91,15 @@ def analysis_like(run: RunInfo) -> Analyze:
     Raises:
         QuantError: it names an unknown scheme.
     """
-    params = dict(run.params)
-    for name in ("version", "samples"):
-        params.pop(name, None)
-    schemes = params.pop("schemes", [])
-    input_schemes = params.pop("input_schemes", [])
-    length = int(params.pop("max_length", DataRequest("").max_length))
-    data = None
-    if run.data_source:
-        samples = int(run.params.get("samples", run.samples))
-        data = DataRequest(run.data_source, samples, run.seed, length)
+    params = {key: run.params[key] for key in run.params if key not in _NOT_PARAMS}
+    schemes = run.params.get("schemes", [])
+    input_schemes = run.params.get("input_schemes", [])
     return Analyze(
         (run.measure,),
         tuple(map(parse_scheme, schemes)),
         tuple(map(parse_scheme, input_schemes)),
         {run.measure: params} if params else {},
-        data,
+        data_of_run(run),
         run.seed,
     )
 

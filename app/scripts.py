@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.messages import Analyze, DataRequest, Evaluate
-from analysis.requests import analysis_like
+from analysis.requests import data_of_run
 from analysis.script import (
     Runs,
     Script,
@@ -105,8 +105,7 @@ class Scripts:
         if not request.runs:
             return None
         run = project.latest_run("predicted_error")
-        job = None if run is None else analysis_like(run)
-        data = DataRequest("example") if job is None else job.data
+        data = None if run is None else data_of_run(run)
         task = "auto" if run is None else run.task or "auto"
         return Runs(
             project.info.source,

@@ -27,7 +27,7 @@ from analysis.messages import (
     Tried,
 )
 from analysis.project import Project
-from analysis.requests import analysis_like
+from analysis.requests import data_of_run
 from app import next_step
 from app.context import AppContext
 from app.dialogs.analysis_request import EXAMPLE, SETTINGS_KEY, AnalysisRequest
@@ -106,7 +106,7 @@ class Work(QObject):
             AnalysisError: no data is known.
         """
         run = project.latest_run("predicted_error")
-        data = None if run is None else analysis_like(run).data
+        data = None if run is None else data_of_run(run)
         if data is not None:
             return data
         asked = AnalysisRequest.from_saved(self._settings.get(SETTINGS_KEY, {}))

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 from analysis import jobs
 from analysis.cli.codes import DONE, INTERRUPTED
 from analysis.cli.jobs import drive
-from analysis.cli.projects import choose_assignment, cost_of, opened, predicted, told
-from analysis.cli.sources import (
-    add_data_options,
-    check_device,
-    data_of,
-    load_samples,
+from analysis.cli.projects import (
+    add_assignment_option,
+    choose_assignment,
+    cost_of,
+    opened,
+    predicted,
+    told,
 )
+from analysis.cli.sources import add_data_options, data_of, reopened
 from analysis.cli.terminal import Progress, Terminal, number, table
 from analysis.errors import AnalysisError
 
 if TYPE_CHECKING:
-    from analysis.data.batch import Data
     from analysis.method import Update
-    from analysis.model import LoadedModel
     from analysis.project import Project
     from quant_core.assignment import Assignment
 
@@ -34,12 +34,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("project", metavar="P.qscope")
-    parser.add_argument(
-        "--assignment",
-        metavar="A",
-        help="a name in the project, an assignment file, or one format for all "
-        "layers; default: the current assignment",
-    )
+    add_assignment_option(parser)
     parser.add_argument(
         "--model",
         metavar="MODEL",
@@ -52,7 +47,13 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Evaluate, keep the score, show it."""
     with opened(args.project, terminal, write=True) as project:
         name, assignment = choose_assignment(project, args.assignment)
-        model, data, seed = _load(args, terminal, project)
+        request = data_of(args, project)
+        if request is None:
+            raise AnalysisError(
+                "An evaluation needs data, and the project has not seen any.",
+                hint="Give --data FILE, --data example, or --data random.",
+            )
+        model, data = reopened(args, terminal, project, request)
         bar = Progress(terminal, "evaluate")
 
         def take(update: Update) -> None:
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             data,
             assignment,
             project=project,
-            seed=seed,
+            seed=request.seed,
             batch_size=args.batch_size,
         )
         complete = drive(job, take)
@@ -77,36 +78,6 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         project.save()
         report(project, name, assignment, terminal)
     return DONE
-
-
-def _load(
-    args: argparse.Namespace, terminal: Terminal, project: Project
-) -> tuple[LoadedModel, Data, int]:
-    """Return model, data and seed.
-
-    Raises:
-        AnalysisError: no data are known, or the model is another one.
-    """
-    from analysis.load import load
-
-    request = data_of(args, project)
-    if request is None:
-        raise AnalysisError(
-            "An evaluation needs data, and the project has not seen any.",
-            hint="Give --data FILE, --data example, or --data random.",
-        )
-    tasks = [run.task for run in project.runs if run.task]
-    model = load(
-        args.model or project.info.source,
-        device=check_device(args.device),
-        task=tasks[-1] if tasks else "auto",
-    )
-    project.check_model(model.info)
-    terminal.note(f"reading {request.source}")
-    data = load_samples(request, model)
-    for warning in data.warnings:
-        terminal.warn(warning)
-    return model, data, request.seed
 
 
 def report(

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from analysis.cli.codes import DONE
-from analysis.cli.projects import choose_assignment, opened
+from analysis.cli.projects import add_assignment_option, choose_assignment, opened
 from analysis.cli.terminal import Terminal
 from analysis.export import EXPORTERS
 from analysis.export.base import check_free, export, find_exporter
@@ -19,12 +19,7 @@ from analysis.export.base import check_free, export, find_exporter
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("project", metavar="P.qscope")
-    parser.add_argument(
-        "--assignment",
-        metavar="A",
-        help="a name in the project, an assignment file, or one format for all "
-        "layers; default: the current assignment",
-    )
+    add_assignment_option(parser)
     keys = ", ".join(exporter.key for exporter in EXPORTERS)
     parser.add_argument("--to", metavar="TARGET", required=True, help=f"one of {keys}")
     parser.add_argument("-o", "--output", metavar="FILE", required=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,16 @@ def opened(path: str, terminal: Terminal, *, write: bool = False) -> Iterator[Pr
                 hint=f"{project.read_only}.",
             )
         yield project
+
+
+def add_assignment_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names an assignment; see `choose_assignment`."""
+    parser.add_argument(
+        "--assignment",
+        metavar="A",
+        help="a name in the project, an assignment file, or one format for all "
+        "layers; default: the current assignment",
+    )
 
 
 def choose_assignment(project: Project, name: str | None) -> tuple[str, Assignment]:

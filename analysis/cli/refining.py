@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.cli.jobs import drive
 from analysis.cli.options import add_method_options, method_params
-from analysis.cli.sources import add_data_options, check_device, data_of, load_samples
+from analysis.cli.sources import add_data_options, data_of, reopened
 from analysis.cli.terminal import Progress, Terminal
 from analysis.errors import AnalysisError
 from analysis.method import Update
@@ -23,9 +23,6 @@ from analysis.search.refining import (
 from analysis.search.trial import Refined
 
 if TYPE_CHECKING:
-    from analysis.data.batch import Data
-    from analysis.messages import DataRequest
-    from analysis.model import LoadedModel
     from analysis.project import Project
     from analysis.search.setup import Setup
     from quant_core.assignment import Assignment
@@ -118,7 +115,7 @@ def refined(
         keep=None if args.keep is None else Keep.parse(args.keep),
         batch_size=args.batch_size,
     )
-    model, data = _opened(args, terminal, project, request)
+    model, data = reopened(args, terminal, project, request)
     return _driven(run_job(project, setup, job, model, data), terminal)
 
 
@@ -134,7 +131,7 @@ def again(
         AnalysisError: as `rerun_refined`.
     """
     _, job = job_of(project, assignment)
-    model, data = _opened(args, terminal, project, job.data)
+    model, data = reopened(args, terminal, project, job.data)
     return _driven(rerun_refined(model, data, project, assignment), terminal)
 
 
@@ -155,30 +152,3 @@ def _driven(steps: Proposals, terminal: Terminal) -> tuple[Refined | None, bool]
     complete = drive(steps, take)
     bar.close("done" if complete else "interrupted")
     return last, complete
-
-
-def _opened(
-    args: argparse.Namespace,
-    terminal: Terminal,
-    project: Project,
-    request: DataRequest,
-) -> tuple[LoadedModel, Data]:
-    """Return the model and the data of a request.
-
-    Raises:
-        AnalysisError: the model is another one, or the data cannot be read.
-    """
-    from analysis.load import load
-
-    tasks = [run.task for run in project.runs if run.task]
-    model = load(
-        args.model or project.info.source,
-        device=check_device(args.device),
-        task=tasks[-1] if tasks else "auto",
-    )
-    project.check_model(model.info)
-    terminal.note(f"reading {request.source}")
-    data = load_samples(request, model)
-    for warning in data.warnings:
-        terminal.warn(warning)
-    return model, data

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.cli.codes import DONE
-from analysis.cli.projects import choose_assignment, cost_of, opened, predicted, told
+from analysis.cli.projects import (
+    add_assignment_option,
+    choose_assignment,
+    cost_of,
+    opened,
+    predicted,
+    told,
+)
 from analysis.cli.terminal import Terminal
 from analysis.diagnosis import diagnose
 from analysis.diagnosis.finding import finding_text
@@ -31,12 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F.html",
         help="write the whole report; default: print the findings only",
     )
-    parser.add_argument(
-        "--assignment",
-        metavar="A",
-        help="a name in the project, an assignment file, or one format for all "
-        "layers; default: the current assignment",
-    )
+    add_assignment_option(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace the file if it exists"
     )

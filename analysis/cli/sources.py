@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from analysis.cli.options import positive, seed
 from analysis.errors import AnalysisError
 from analysis.jobs import DataRequest
+from analysis.requests import data_of_run
 
 if TYPE_CHECKING:
+    from analysis.cli.terminal import Terminal
     from analysis.data.batch import Data
     from analysis.model import LoadedModel
     from analysis.project import Project
@@ -75,11 +77,7 @@ def data_of(args: argparse.Namespace, project: Project | None) -> DataRequest | 
     """
     known = DataRequest("")
     for run in project.runs if project is not None else ():
-        if run.data_source:
-            params = run.params
-            samples = int(params.get("samples", known.samples))
-            length = int(params.get("max_length", known.max_length))
-            known = DataRequest(run.data_source, samples, run.seed, length)
+        known = data_of_run(run) or known
     request = DataRequest(
         known.source if args.data is None else args.data,
         known.samples if args.samples is None else args.samples,
@@ -87,6 +85,39 @@ def data_of(args: argparse.Namespace, project: Project | None) -> DataRequest | 
         known.max_length if args.max_length is None else args.max_length,
     )
     return request if request.source else None
+
+
+def reopened(
+    args: argparse.Namespace,
+    terminal: Terminal,
+    project: Project,
+    request: DataRequest,
+) -> tuple[LoadedModel, Data]:
+    """Return the model of a project and the data of a request.
+
+    Args:
+        args: With `model`, where it is now, and `device`.
+        terminal: Told what is read, and what is odd about it.
+        project: Names the model, and the task of its last run.
+        request: The data.
+
+    Raises:
+        AnalysisError: the model is another one, or the data cannot be read.
+    """
+    from analysis.load import load
+
+    tasks = [run.task for run in project.runs if run.task]
+    model = load(
+        args.model or project.info.source,
+        device=check_device(args.device),
+        task=tasks[-1] if tasks else "auto",
+    )
+    project.check_model(model.info)
+    terminal.note(f"reading {request.source}")
+    data = load_samples(request, model)
+    for warning in data.warnings:
+        terminal.warn(warning)
+    return model, data
 
 
 def check_device(name: str) -> str:
