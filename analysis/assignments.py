@@ -204,11 +204,13 @@ class Assignments:
         """Keep an assignment under a name.
 
         Raises:
-            AnalysisError: the name is empty, taken or reserved.
+            AnalysisError: the name is empty, no single line, taken or reserved.
         """
         name = name.strip()
-        if not name:
-            raise AnalysisError("An assignment needs a name.", value=repr(name))
+        if len(name.splitlines()) != 1:
+            raise AnalysisError(
+                "An assignment needs a name.", value=repr(name), allowed="one line"
+            )
         if meaning := RESERVED.get(name.casefold()):
             raise AnalysisError(
                 f"This name stands for {meaning}.",

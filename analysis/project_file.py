@@ -14,10 +14,34 @@ from analysis.lock import FileLock
 from analysis.replace import remove_leftovers
 from analysis.store import Changes, Header, ResultStore, Stored
 
+SUFFIX = ".qscope"
+"""How names of projects end."""
+
 
 def now() -> str:
     """Return the time, ISO 8601 with time zone."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def refuse_foreign(path: Path) -> None:
+    """Refuse to replace a file that is no project, whatever was asked for.
+
+    A file whose name says that it is a project may be replaced, damaged or not.
+
+    Raises:
+        AnalysisError: a model, data or anything else would be lost.
+    """
+    if not path.is_file() or path.suffix.lower() == SUFFIX:
+        return
+    try:
+        ResultStore(path).read_header()
+    except AnalysisError as error:
+        raise AnalysisError(
+            "The file to replace is not a Quantscope project.",
+            value=path,
+            allowed=f"a project, or a name that ends in {SUFFIX}",
+            hint="Choose another name.",
+        ) from error
 
 
 class ProjectFile:
@@ -97,8 +121,8 @@ class ProjectFile:
             overwrite: Whether an existing file may be replaced.
 
         Raises:
-            AnalysisError: the file exists, another process has it open, or the
-                folder cannot be written.
+            AnalysisError: the file exists, or is no project that could be replaced;
+                another process has it open, or the folder cannot be written.
         """
         if path.exists() and not overwrite:
             raise AnalysisError(
@@ -106,6 +130,7 @@ class ProjectFile:
                 value=path,
                 hint="Choose another name, or ask for it to be replaced.",
             )
+        refuse_foreign(path)
         lock, reason = _take_lock(path)
         if lock is None:
             raise AnalysisError(

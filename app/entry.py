@@ -10,12 +10,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.cli import COMMANDS, display_missing
-from analysis.cli import main as run_command
-from analysis.cli.codes import USAGE
-from analysis.cli.options import Parser
-from analysis.cli.terminal import Terminal
-from analysis.errors import AnalysisError
+try:
+    from analysis.cli import COMMANDS, display_missing
+    from analysis.cli import main as run_command
+    from analysis.cli.codes import USAGE
+    from analysis.cli.options import Parser
+    from analysis.cli.terminal import Terminal
+    from analysis.errors import AnalysisError
+except KeyboardInterrupt:
+    # Ctrl-C in the half second that the imports take: there is nothing to tell.
+    sys.exit(130)
 
 GENERAL = ("-h", "--help", "--version")
 

@@ -37,6 +37,7 @@ from analysis.measures import DEFAULT, NAMES, measures
 from analysis.model import refuse_other_layers
 from analysis.perform import check
 from analysis.project import Project, RunInfo
+from analysis.project_file import refuse_foreign
 from quant_core.scheme import Scheme, parse_scheme
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ def check_target(path: Path, args: argparse.Namespace) -> None:
     """Refuse a project that exists, before anything slow begins.
 
     Raises:
-        AnalysisError: name clash, or the folder does not exist.
+        AnalysisError: name clash, a file that is no project, or no such folder.
     """
     if args.resume and args.overwrite:
         raise AnalysisError(
@@ -204,6 +205,7 @@ def check_target(path: Path, args: argparse.Namespace) -> None:
             allowed="--resume to continue it or add measures, --overwrite to replace "
             "it, or another name",
         )
+    refuse_foreign(path)
     if not path.absolute().parent.is_dir():
         raise AnalysisError(
             "The folder of the project does not exist.",

@@ -116,14 +116,19 @@ def export(
     """
     target = Path(path)
     exporter = find_exporter(key)()
-    check_free(target, overwrite)
+    check_free(target, overwrite, project)
     for _ in exporter.run(subject_of(project, assignment, name), target):
         pass
     return target
 
 
-def check_free(path: Path, overwrite: bool) -> None:
+def check_free(path: Path, overwrite: bool, project: Project | None = None) -> None:
     """Refuse to write over a file that nobody asked to replace.
+
+    Args:
+        path: The file to be.
+        overwrite: Whether an existing file may be replaced.
+        project: Its own file, its model and its data are never replaced.
 
     Raises:
         AnalysisError: `path` is a folder, or a file and not to be replaced, or in
@@ -139,12 +144,27 @@ def check_free(path: Path, overwrite: bool) -> None:
             value=path,
             hint="Choose another name, or allow replacing it with --overwrite.",
         )
+    if project is not None and path.is_file():
+        for read in _files_of(project):
+            if read.is_file() and path.samefile(read):
+                raise AnalysisError(
+                    "The file to write is one that the project is made of.",
+                    value=path,
+                    hint="Choose another name.",
+                )
     if not path.parent.is_dir():
         raise AnalysisError(
             "The folder of the file to write does not exist.",
             value=path.parent,
             hint="Create it first.",
         )
+
+
+def _files_of(project: Project) -> set[Path]:
+    """Return the file of a project and those that its results were made from."""
+    own = set() if project.file_path is None else {project.file_path}
+    sources = {project.info.source, *(run.data_source for run in project.runs)}
+    return own | {Path(source) for source in sources if source}
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -47,7 +47,7 @@ def write_report(
     from analysis.report.page import page
 
     target = Path(path)
-    check_free(target, overwrite)
+    check_free(target, overwrite, project)
     plan = project.assignment if assignment is None else assignment
     subject = f"the assignment {name}" if name else "the current assignment"
     diagnosis = diagnose(project, plan, subject)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from psygnal.testing import assert_emitted_once_with, assert_not_emitted
@@ -484,6 +485,21 @@ def test_existing_file_is_not_overwritten_unasked(
     project.save(other, overwrite=True)
     assert project.path == other
     assert Project.open(path).read_only == ""
+
+
+def test_only_projects_are_replaced_whatever_is_asked(
+    project: Project, tmp_path: Path
+) -> None:
+    other, data = tmp_path / "other", tmp_path / "data.h5"
+    Project.create(model(), other).close()
+    project.save(other, overwrite=True)
+    with h5py.File(data, "w") as file:
+        file["x"] = np.ones(3)
+    precious = data.read_bytes()
+    with pytest.raises(AnalysisError, match="to replace is not a Quantscope project"):
+        project.save(data, overwrite=True)
+    assert data.read_bytes() == precious
+    assert project.path == other
 
 
 def test_save_as_takes_everything_along(

@@ -71,6 +71,22 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["analyze", MODEL, "-o", "P", "--overwrite", "--measures", "measured_error"],
         "needs calibration data",
     ),
+    "model as output": (
+        ["analyze", "VECTORS", "-o", "VECTORS", "--overwrite"],
+        "not a Quantscope project",
+    ),
+    "project as export": (
+        ["export", "P", "--to", "json", "-o", "P", "--overwrite"],
+        "one that the project is made of",
+    ),
+    "project as report": (
+        ["report", "P", "-o", "P", "--overwrite"],
+        "one that the project is made of",
+    ),
+    "name of two lines": (
+        ["search", "P", "--budget", "bits<=8", "--name", "a\nb"],
+        r"Given: 'a\nb'. Allowed: one line.",
+    ),
     "reserved name": (
         ["search", "P", "--budget", "bits<=8", "--name", "current"],
         "stands for the assignment being edited",
