@@ -116,6 +116,12 @@ class Session(QObject):
             AnalysisError: it cannot be read.
         """
         project = Project.open(path)
+        held = self.context.project
+        if held is not None and project.read_only and held.path == project.path:
+            # It is we who hold the file. It can be read, so it can be let go.
+            project.close()
+            self.close_project()
+            project = Project.open(path)
         self._adopt(project)
         self.settings.add_recent(str(path.absolute()), project.info.digest)
         self._say_opened(project, path.name)

@@ -202,6 +202,8 @@ class PlotAxis(pg.AxisItem):
         self, minVal: float, maxVal: float, size: float
     ) -> list[tuple[float, Any]]:
         """Return decades, and steps within them where there is room."""
+        if size <= 0:
+            return []  # in a panel that has no height yet
         if self.scale_log is None:
             ticks = super().tickValues(minVal, maxVal, size)
             return [t for t in ticks if t[0] >= 1] if self.is_whole else ticks

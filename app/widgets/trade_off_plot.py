@@ -319,10 +319,10 @@ class TradeOffPlot(Plot):
         (left, right), (low, high) = self.box.viewRange()
         across = self.axis("bottom").tickValues(left, right, self.box.width())
         down = self.axis("left").tickValues(low, high, self.box.height())
-        for place in across[0][1]:
+        for place in across[0][1] if across else ():
             xs += [place, place]
             ys += [low, high]
-        for place in down[0][1]:
+        for place in down[0][1] if down else ():
             xs += [left, right]
             ys += [place, place]
         self._grid.setData(np.array(xs), np.array(ys))

@@ -473,6 +473,23 @@ def test_bad_files_are_told_and_nothing_is_lost(
     assert window.context.project.path == project_file
 
 
+def test_a_project_opened_again_is_not_held_by_ourselves(window, project_file):
+    window.session.open(str(project_file))
+    window.context.set_weight([0], Scheme("int2"))
+    before = window.context.project
+    window.session.open(str(project_file))
+    project = window.context.project
+    assert project is not before
+    assert project.read_only == ""
+    assert not project.dirty
+    assert window.toast.notice == f"Opened {project_file.name}."
+    window.context.set_weight([0], Scheme("int2"))
+    project_file.write_bytes(b"no longer a project")
+    window.session.open(str(project_file))
+    assert window.context.project is project
+    assert len(window.problems) == 1
+
+
 def test_a_dropped_file_opens_after_the_drop(window, qtbot, project_file):
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(project_file))])

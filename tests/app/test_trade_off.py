@@ -103,6 +103,15 @@ def test_shows_front_points_present_and_units(view, context):
     assert len(view.plot.names) >= 6
 
 
+def test_a_panel_without_height_draws_nothing(view, context):
+    open_(context, helpers.analysed(12))
+    for axis in ("left", "bottom"):
+        assert view.plot.axis(axis).tickValues(0.0, 1.0, 0.0) == []
+    view.plot.box.resize(0, 0)
+    view.plot._draw_visible()
+    assert view.plot._grid.getData()[0] is None or not len(view.plot._grid.getData()[0])
+
+
 def test_present_point_moves_at_once_and_the_front_stays(view, context):
     project = open_(context, helpers.analysed(12))
     offer = view._offer
