@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
@@ -24,6 +25,7 @@ from analysis.method import Update
 from analysis.worker import WorkerClient
 from app.errors import Problem
 from app.progress import Clock, JobState, Status
+from app.watch import Stamp, model_files, stamp
 
 POLL_MS = 50
 
@@ -63,6 +65,8 @@ class JobRunner(QObject):
         self._job: tuple[Job, str] | None = None
         self._is_waiting = False
         self._next = ""
+        # What was asked for last, and its files as they were; None if it failed.
+        self._read: tuple[str, dict[Path, Stamp] | None] = "", {}
 
     def set_threads(self, number: int) -> None:
         """Say how many threads the next job may use; 0 for all cores but one."""
@@ -107,9 +111,27 @@ class JobRunner(QObject):
             self._next = source
             self._client.cancel()
             return
-        self._client.open(source)
+        self._load(source)
         self._is_opening = True
         self._timer.start()
+
+    def _load(self, source: str) -> None:
+        self._read = source, {path: stamp(path) for path in model_files(source)}
+        self._client.open(source)
+
+    def _is_stale(self, source: str) -> bool:
+        """Return whether a model could not be opened, or is another one by now.
+
+        Tensors are read when they are needed: a job would take those of another model.
+        """
+        known, stamps = self._read
+        changed = stamps is None or any(stamp(p) != was for p, was in stamps.items())
+        return source == known and changed
+
+    def _stop_opening(self) -> None:
+        """Remember that a model was not opened, if one was to be."""
+        if self._is_opening:
+            self._is_opening, self._read = False, (self._read[0], None)
 
     def start(self, job: Job, title: str, source: str | None = None) -> None:
         """Perform a job, after loading its model if need be; `ended` follows.
@@ -126,7 +148,7 @@ class JobRunner(QObject):
             raise AnalysisError(
                 "A job is running.", hint="Wait for its end, or cancel it first."
             )
-        if source is not None and source != self.source:
+        if source is not None and (source != self.source or self._is_stale(source)):
             self.open(source, title)
         self._job = job, title
         self._is_waiting = self._is_opening
@@ -179,7 +201,7 @@ class JobRunner(QObject):
         if self._next and isinstance(message, Opened | Finished | Failed | Died):
             # The model that nobody wants any more is out of the way.
             source, self._next = self._next, ""
-            self._client.open(source)
+            self._load(source)
             return
         match message:
             case Opened():
@@ -194,7 +216,7 @@ class JobRunner(QObject):
                 elif self._job is None:
                     self._show(None)
             case Finished(status):
-                self._is_opening = False
+                self._stop_opening()
                 self._end(status)
             case Failed(error, details, _, memory):
                 self._fail(error, details, memory)
@@ -209,7 +231,7 @@ class JobRunner(QObject):
         self, error: Mapping[str, str | None], details: str, memory: bool
     ) -> None:
         """Tell what went wrong, and at which step."""
-        self._is_opening = False
+        self._stop_opening()
         state = self._state
         where = "" if state is None else f"{state.title}: {state.note}".rstrip(": ")
         problem = Problem.of_dict(dict(error), details, where=where, is_memory=memory)

@@ -98,7 +98,12 @@ class TensorHeader:
                 value=self.dtype,
                 hint="Open the checkpoint that it was quantized from.",
             )
-        data = np.fromfile(self.file, np.uint8, self.nbytes, offset=self.start)
+        try:
+            data = np.fromfile(self.file, np.uint8, self.nbytes, offset=self.start)
+        except OSError as error:
+            raise AnalysisError(
+                f"The file cannot be read: {error.strerror}.", value=self.file
+            ) from error
         if data.nbytes != self.nbytes:
             raise _truncated(self.file, self.start + self.nbytes)
         if not self.nbytes:

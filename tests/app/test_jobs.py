@@ -74,6 +74,36 @@ def test_a_loaded_model_is_not_loaded_again(runner, client, qtbot):
     assert client.asked == [("start", JOB)]
 
 
+def test_a_model_that_changed_on_disk_is_loaded_anew(runner, client, qtbot, tmp_path):
+    file = tmp_path / "m.safetensors"
+    file.write_bytes(b"one")
+    source = str(file)
+    runner.open(source, "m")
+    client.say(OPENED)
+    qtbot.waitUntil(lambda: not runner.is_opening)
+    for content, opens in ((b"one", 1), (b"other", 2), (None, 3)):
+        if content is None:
+            file.unlink()
+        elif content != file.read_bytes():
+            file.write_bytes(content)
+        runner.start(JOB, "Analysis", source)
+        assert client.asked.count(("open", source)) == opens
+        if opens > 1:
+            client.say(OPENED)
+        client.say(Finished("complete"))
+        qtbot.waitUntil(lambda: not runner.is_busy)
+
+
+def test_a_model_that_could_not_be_opened_is_tried_again(runner, client, qtbot):
+    runner.open("tests:tiny", "tiny")
+    client.say(Failed({"what": "There is no such file."}, opening=True))
+    qtbot.waitUntil(lambda: not runner.is_opening)
+    runner.start(JOB, "Analysis", "tests:tiny")
+    assert client.asked == [("open", "tests:tiny")] * 2
+    client.say(OPENED)
+    qtbot.waitUntil(lambda: client.asked[-1] == ("start", JOB))
+
+
 def test_a_job_from_start_to_end(runner, client, qtbot):
     client.source = "tests:tiny"
     seen, ends = [], []

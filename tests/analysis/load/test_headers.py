@@ -97,6 +97,13 @@ def test_sparse_ten_gigabytes_open_at_once_without_torch(tmp_path: Path) -> None
     assert_within(0.05, seconds)
 
 
+def test_a_file_that_went_away_is_named(checkpoint: Path) -> None:
+    model = load(str(checkpoint))
+    checkpoint.unlink()
+    with pytest.raises(AnalysisError, match="The file cannot be read: No such file"):
+        model.read_tensor(model.info.layers[0].parameter)
+
+
 def test_truncated_file_is_refused(checkpoint: Path) -> None:
     content = checkpoint.read_bytes()
     for length in (len(content) - 1, 100, 9):
