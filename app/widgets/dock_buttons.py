@@ -20,7 +20,8 @@ class DockButtons(QObject):
         super().__init__(dock)
         self._dock = dock
         theme().themeChanged.connect(self.draw)
-        dock.topLevelChanged.connect(self.draw)
+        for changed in (dock.topLevelChanged, dock.visibilityChanged):
+            changed.connect(self.draw)
         self.draw()
 
     @Slot()

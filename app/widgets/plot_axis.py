@@ -206,7 +206,10 @@ class PlotAxis(pg.AxisItem):
             return []  # in a panel that has no height yet
         if self.scale_log is None:
             ticks = super().tickValues(minVal, maxVal, size)
-            return [t for t in ticks if t[0] >= 1] if self.is_whole else ticks
+            if not self.is_whole:
+                return ticks
+            few = range(math.ceil(minVal), math.floor(maxVal) + 1)
+            return [t for t in ticks if t[0] >= 1] or [(1.0, list(few))]
         low, high = sorted((minVal, maxVal))
         floor = self.scale_log.floor
         room = max(2.0, size / theme().line(2.5))

@@ -28,8 +28,10 @@ def test_numbers_have_one_notation_on_any_system(qtbot, tmp_path):
 
 def test_buttons_of_panels_are_seen_on_any_ground(qtbot, tmp_path):
     with shell(qtbot, tmp_path, analysed(6)) as window:
-        for mode in ("light", "dark"):
+        for mode in ("light", "dark", "dark"):
             theme().set_mode(mode)
+            # The dock takes its own pictures back when it is placed anew.
+            window.desk.arrange()
             ground = theme().colour("window").lightness()
             for name in ("float", "close"):
                 dock = window.desk.docks["layers"]

@@ -192,6 +192,14 @@ def test_an_axis_of_channels_has_no_halves(qapp):
         assert all(float(place).is_integer() for place in places)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 10])
+def test_an_axis_of_few_channels_names_them(qapp, channels):
+    axis = PlotAxis("bottom")
+    axis.is_whole = True
+    ticks = axis.tickValues(-0.5, channels - 0.5, 480)
+    assert {0, channels - 1} <= {round(place) for _, at in ticks for place in at}
+
+
 def test_column_names_are_cut_at_slashes(qapp):
     axis = NameAxis("top")
     axis.set_names(["int4", "int4/group(64)/percentile(99.9)/nearest"])
