@@ -358,9 +358,23 @@ def state_of(module: nn.Module) -> dict[str, Any]:
         "grads": {k: p.grad for k, p in module.named_parameters()},
         "modes": {k: m.training for k, m in module.named_modules()},
         "hooks": {
-            k: len(m._forward_hooks) + len(m._forward_pre_hooks)
+            f"{k}.{kind}": len(hooks)
+            for k, m in module.named_modules()
+            for kind, hooks in vars(m).items()
+            if kind.endswith("_hooks")
+        },
+        "gradient hooks": {
+            k: len(p._backward_hooks or ()) for k, p in module.named_parameters()
+        },
+        "methods": {
+            k: sorted(name for name, value in vars(m).items() if callable(value))
             for k, m in module.named_modules()
         },
+        "functions": {
+            name: id(getattr(nn.functional, name))
+            for name in ("scaled_dot_product_attention", "multi_head_attention_forward")
+        },
+        "function modes": len(torch.overrides._get_current_function_mode_stack()),
         "fast_path": torch.backends.mha.get_fastpath_enabled(),
         "grad_enabled": torch.is_grad_enabled(),
     }
