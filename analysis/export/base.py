@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -184,10 +185,11 @@ def write_whole(path: Path, text: str) -> None:
             return
         _replace(path, text)
     except OSError as error:
+        full = "Free some space or choose" if error.errno == errno.ENOSPC else "Choose"
         raise AnalysisError(
             f"The file could not be written: {error.strerror or error}.",
             value=path,
-            hint="Nothing was changed. Free some space or choose another place.",
+            hint=f"Nothing was changed. {full} another place.",
         ) from error
 
 

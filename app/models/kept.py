@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ SOURCES = {WEIGHTS: "Weights", INPUT: "Input activations"}
 """Measures that keep distributions -> what the window calls them."""
 OUTLIERS = 8
 """Outlier channels marked in a plot."""
+_WORDS = re.compile(r"[\s,:]+")
 
 
 def kept_distribution(project: Project, source: str, name: str) -> Distribution | None:
@@ -56,5 +58,8 @@ def why_missing(project: Project, source: str, name: str) -> tuple[str, str]:
     if run is not None and run.status == "running":
         text = f"The running job has not reached {name} yet."
     elif run is not None:
+        own = [text for text in run.warnings if name in _WORDS.split(text)]
+        if own:
+            return f"No {what}", " ".join(own)
         text = f"The last run kept nothing for {name}: see its warnings under Jobs."
     return f"No {what} yet", text

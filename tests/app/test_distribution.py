@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QPointF, Qt
 
+from analysis.method import Update
 from analysis.project import Project
 from app.models.kept import INPUT, WEIGHTS
 from app.models.level_grid import SHARED, Distribution, envelope, grid_of
@@ -177,6 +178,18 @@ def test_empty_states_name_the_first_step(view, context):
     settle()
     assert view.empty_title == "No weight statistics yet"
     assert "encoder.layer.0.attention.self.query" in view.accessibleDescription()
+    project = context.project
+    run = project.begin_run("weights", unit="dB", samples=0, total=1.0)
+    why = "encoder.layer.0.attention.self.query: The values are not finite: NaN."
+    project.apply(run, Update(1, 1, warnings=("encoder.layer.0: no.", why)))
+    project.end_run(run)
+    context.selection.set([1])
+    settle()
+    assert view.empty_title == "No weight statistics yet"
+    context.selection.set([0])
+    settle()
+    assert view.empty_title == "No weight statistics"
+    assert view.accessibleDescription() == f"No weight statistics. {why}"
     context.selection.clear()
     settle()
     assert view.empty_title == "No layer selected"

@@ -123,18 +123,26 @@ def test_schema_refuses(where: tuple[str, ...], value: object) -> None:
         jsonschema.validate(document, schema())
 
 
+@pytest.mark.parametrize(
+    ("number", "text", "hint"),
+    [
+        (28, "No space left on device", "Free some space or choose another place."),
+        (30, "Read-only file system", "Choose another place."),
+    ],
+)
 def test_a_full_disk_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, text: str, hint: str
 ) -> None:
     path = tmp_path / "a.json"
     path.write_text("before")
 
     def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(number, text)
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(AnalysisError, match="No space left on device"):
+    with pytest.raises(AnalysisError, match=text) as caught:
         written(plan(), path)
+    assert caught.value.hint == f"Nothing was changed. {hint}"
     assert path.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
