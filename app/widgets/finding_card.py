@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtGui import QFont, QMouseEvent
+from PySide6.QtGui import QFont, QMouseEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
@@ -27,6 +27,9 @@ _ICONS = {
     "note": QStyle.StandardPixmap.SP_MessageBoxInformation,
 }
 _LONG = 24  # letters of a word that may need breaking
+_NARROW = 45
+"""Width [em] below which a headline gets a line of its own: beside severity and button
+it would be a column of syllables."""
 ROLES = {"problem": "danger", "warning": "warning", "note": "accent"}
 
 
@@ -74,12 +77,13 @@ class Card(QFrame):
         self._body = QWidget(self)
         self.body = QVBoxLayout(self._body)
         self.body.setContentsMargins(theme().em(4), 0, 0, 0)
+        self._has_severity = bool(severity)
         self._arrange(severity)
         self._show_body(False)
 
     def _arrange(self, severity: str) -> None:
         gap = theme().em(0.6)
-        row = QHBoxLayout()
+        self._top = row = QHBoxLayout()
         row.setSpacing(gap)
         top = Qt.AlignmentFlag.AlignTop
         row.addWidget(self.arrow, 0, top)
@@ -99,13 +103,31 @@ class Card(QFrame):
             word.setPalette(palette)
             self._in_line(word, word.fontMetrics().height())
             row.addWidget(word, 0, top)
-        self._in_line(self._headline, self._headline.fontMetrics().height())
-        row.addWidget(self._headline, 1)
+        row.addStretch(0)
         row.addWidget(self.action, 0, top)
-        layout = QVBoxLayout(self)
+        self._lines = layout = QVBoxLayout(self)
         layout.setContentsMargins(gap, gap, gap, gap)
         layout.addLayout(row)
         layout.addWidget(self._body)
+        self._place_headline(below=False)
+
+    def _place_headline(self, *, below: bool) -> None:
+        """Put the headline beside the severity, or on a line of its own below."""
+        self._is_below = below
+        if below:
+            self._headline.setContentsMargins(0, 0, 0, 0)
+            self._lines.insertWidget(1, self._headline)
+        else:
+            self._in_line(self._headline, self._headline.fontMetrics().height())
+            # Before the stretch and the button.
+            self._top.insertWidget(self._top.count() - 2, self._headline, 1)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 - Qt naming
+        """Give the headline a line of its own where the card is narrow."""
+        super().resizeEvent(event)
+        below = self._has_severity and self.width() < theme().em(_NARROW)
+        if below != self._is_below:
+            self._place_headline(below=below)
 
     def _in_line(self, label: QLabel, height: int) -> None:
         """Centre the first line of a label on the buttons beside it.

@@ -13,6 +13,7 @@ from analysis.project import Project
 from app.context import AppContext
 from app.theme import theme
 from app.views.findings import FindingsView
+from app.widgets.finding_card import Card
 from quant_core.scheme import Scheme
 from tests.analysis.diagnosis.projects import info, made
 from tests.app.helpers import analysed
@@ -138,6 +139,21 @@ def test_severity_and_headline_stand_on_one_line(
     }
     assert len(tops) == 1
     assert word.alignment() == card._headline.alignment()
+
+
+def test_a_narrow_card_gives_the_headline_a_line_of_its_own(qtbot: QtBot) -> None:
+    card = Card("1 group of tied layers has unequal formats", "problem", "Show")
+    qtbot.addWidget(card)
+    card.show()
+    for width, below in ((theme().em(60), False), (theme().em(28), True)) * 2:
+        card.resize(width, card.heightForWidth(width))
+        qtbot.waitUntil(lambda width=width: card.width() == width)
+        card.layout().activate()
+        line = card._headline.geometry()
+        assert (line.top() >= card.action.geometry().bottom()) is below
+        words = card._headline.text().split()
+        widest = max(map(card._headline.fontMetrics().horizontalAdvance, words))
+        assert line.width() >= widest, "no word is cut off"
 
 
 def test_a_hidden_panel_does_not_judge(qtbot: QtBot, context: AppContext) -> None:
