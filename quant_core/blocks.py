@@ -1,7 +1,7 @@
 """A tensor in pieces that stay in the cache, each with the range of its channels.
 
 Every statistic is added up block by block, so that a tensor is read from memory once
-for all of them.
+for all of them, and what several need (ranges, squares) is computed once.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -17,16 +18,18 @@ import torch
 from torch import Tensor
 
 from quant_core.errors import QuantError
+from quant_core.folds import Fold, Patches, folds_of
 
 _CORE_BLOCK = 1 << 19  # 2 MB per core: in the last cache, worth some forty calls
 _CPU_BLOCK = 1 << 21
 _DEVICE_BLOCK = 1 << 24
-_WIDE = 64  # values side by side that fill the vector registers of a reduction
-_LONG = 256  # values in a row that are worth a reduction of their own
+_SMALLEST = -120  # 2**120 is still a float32 factor
+_SAFE = 16  # fourth powers of values around 2**16 and 2**-16 are far from the limits
 
 _kept = threading.local()
 
-_Ends = npt.NDArray[np.float32]
+_Floats = npt.NDArray[np.float32]
+_Numbers = npt.NDArray[np.int64]
 
 
 class Scratch(NamedTuple):
@@ -43,8 +46,68 @@ class Scratch(NamedTuple):
     numbers: Tensor
 
 
-class Block(NamedTuple):
-    """Some rows of some channels of a tensor.
+@dataclass(frozen=True)
+class Layout:
+    """Where in memory the channels of a tensor lie, and where its positions.
+
+    A position is one entry along all axes but those of the channels: a token, a pixel.
+
+    Attributes:
+        shape: Shape of the tensor.
+        order: Its axes as they lie in memory, slowest first; channels that do not lie
+            side by side come first.
+        start: Place in `order` of the first channel axis.
+        count: Number of channel axes.
+    """
+
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+    start: int
+    count: int
+
+    @classmethod
+    def of(cls, x: Tensor, channel_axes: Sequence[int]) -> Layout:
+        """Return the layout of `x` whose channels lie along some axes."""
+        channels = sorted(axis % x.ndim for axis in channel_axes)
+        order = sorted(range(x.ndim), key=x.stride, reverse=True)
+        start, count = 0, len(channels)
+        if channels:
+            start = order.index(channels[0])
+            if order[start : start + count] != channels:
+                order = [*channels, *(a for a in order if a not in channels)]
+                start = 0
+        return cls(tuple(x.shape), tuple(order), start, count)
+
+    def table(self, x: Tensor) -> Tensor:
+        """Return `x` as `[rows, channels, inner]`, a view where memory allows it."""
+        x = x.permute(self.order)
+        if not self.count:
+            return x.reshape(-1, 1, 1)
+        stop = self.start + self.count
+        parts = x.shape[: self.start], x.shape[self.start : stop], x.shape[stop:]
+        return x.reshape([math.prod(part) for part in parts])
+
+    def in_order(self, positions: _Numbers) -> _Numbers:
+        """Return positions counted along the axes.
+
+        Args:
+            positions: Counted as they lie in memory: row `r` and inner place `i` of
+                the table are position `r * inner + i`.
+        """
+        order = self.order[: self.start] + self.order[self.start + self.count :]
+        axes = sorted(order)
+        if list(order) == axes:
+            return positions
+        sizes = [self.shape[axis] for axis in order]
+        at = dict(zip(order, np.unravel_index(positions, sizes), strict=True))
+        places = tuple(at[axis] for axis in axes)
+        shape = tuple(self.shape[axis] for axis in axes)
+        return np.asarray(np.ravel_multi_index(places, shape), np.int64)
+
+
+@dataclass(eq=False)
+class Block:
+    """Some rows of some channels of a tensor, and what they add up to.
 
     Attributes:
         rows: `[rows, channels, inner]` float32, contiguous. Not to be changed: it may
@@ -52,30 +115,61 @@ class Block(NamedTuple):
         flat: The same values in one row.
         start: Number of the first channel.
         row: Number of the first row.
+        folds: How the values are folded into patches, with what each fold adds up to.
+        layout: That of the whole tensor.
+        scratch: Memory to work in.
         low: Smallest value of each channel here, float32 `[channels]`.
         high: Largest value of each channel here, float32 `[channels]`.
         smallest: Smallest value of all.
         largest: Largest value of all.
-        mean: Mean of the values in float32; it may have overflowed for values near
-            the largest float32.
-        scratch: Memory to work in.
+        mean: Mean of the values; it may have overflowed for values near the largest
+            float32.
     """
 
     rows: Tensor
     flat: Tensor
     start: int
     row: int
-    low: _Ends
-    high: _Ends
-    smallest: float
-    largest: float
-    mean: float
+    folds: tuple[tuple[Fold, Patches], ...]
+    layout: Layout
     scratch: Scratch
+    low: _Floats = field(init=False)
+    high: _Floats = field(init=False)
+    smallest: float = field(init=False)
+    largest: float = field(init=False)
+    mean: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        patches = [patches for _, patches in self.folds]
+        self.low, self.high = patches[0].low.min((0, 2)), patches[0].high.max((0, 2))
+        for more in patches[1:]:
+            np.minimum(self.low, more.low.min((0, 2)), out=self.low)
+            np.maximum(self.high, more.high.max((0, 2)), out=self.high)
+        self.smallest, self.largest = float(self.low.min()), float(self.high.max())
+        self.mean = sum(more.total for more in patches) / len(self.flat)
 
     @property
     def absmax(self) -> float:
         """Largest magnitude."""
         return max(-self.smallest, self.largest)
+
+    @property
+    def unit(self) -> float:
+        """A power of two: fourth powers of values divided by it stay in float32.
+
+        Dividing by it is exact. When it is 1 the sums of the folds are good.
+        """
+        exponent = math.frexp(self.absmax)[1]
+        return 1.0 if abs(exponent) <= _SAFE else 2.0 ** max(exponent, _SMALLEST)
+
+    def energies(self) -> npt.NDArray[np.float64]:
+        """Return the sum of squares of each channel, float64 `[channels]`."""
+        if self.unit == 1.0:
+            parts = [p.squares.sum((0, 2), dtype=np.float64) for _, p in self.folds]
+            return np.asarray(np.sum(parts, 0))
+        scaled = torch.mul(self.flat, 1 / self.unit, out=self.scratch.first)
+        sums = scaled.square_().view(self.rows.shape).sum((0, 2)).cpu().numpy()
+        return np.asarray(sums, np.float64) * self.unit**2
 
 
 def blocks(x: Tensor, channel_axes: Sequence[int] = ()) -> Iterator[Block]:
@@ -87,14 +181,17 @@ def blocks(x: Tensor, channel_axes: Sequence[int] = ()) -> Iterator[Block]:
             single channel that holds everything.
 
     Yields:
-        Blocks that cover every value once.
+        Blocks that cover every value once. A block is to be used before the next one
+        is asked for: they share their memory to work in.
 
     Raises:
         QuantError: a block holds NaN or an infinity; earlier ones did not.
     """
     if not x.numel():
         return
-    table = channels_in_the_middle(x.detach(), channel_axes)
+    x = x.detach()
+    layout = Layout.of(x, channel_axes)
+    table = layout.table(x)
     is_plain = table.dtype == torch.float32 and table.is_contiguous()
     row_count, channel_count, inner = table.shape
     size = _block_size(x)
@@ -102,32 +199,21 @@ def blocks(x: Tensor, channel_axes: Sequence[int] = ()) -> Iterator[Block]:
     row_step = max(1, min(row_count, size // (channel_count * inner)))
     whole = _scratch(row_step * channel_step * inner, x.device)
     for number, some in enumerate(torch.split(table, row_step)):
-        start, row = 0, number * row_step
+        start = 0
         for part in torch.split(some, channel_step, 1):
             rows = part if is_plain else part.float().contiguous()
             flat = rows.view(-1)
-            # The first pass fetches the block from memory, and a plain sum does so
-            # in order; the reduction to channels jumps from row to row.
-            mean = flat.mean().item()
-            low, high = _ends(rows)
-            smallest, largest = _finite(low, high)
-            count = len(flat)
             scratch = whole
-            if count < len(whole.first):
-                scratch = Scratch(*(memory[:count] for memory in whole))
-            ends = low, high, smallest, largest
-            yield Block(rows, flat, start, row, *ends, mean, scratch)
+            if len(flat) < len(whole.first):
+                scratch = Scratch(*(memory[: len(flat)] for memory in whole))
+            folds = tuple(
+                (fold, fold.reduced(flat, scratch.second))
+                for fold in folds_of(*rows.shape)
+            )
+            block = Block(rows, flat, start, number * row_step, folds, layout, scratch)
+            _check_finite(block)
+            yield block
             start += part.shape[1]
-
-
-def free_axes(x: Tensor, channel_axes: Sequence[int] = ()) -> list[int]:
-    """Return the axes that are no channels, the slowest of them in memory first.
-
-    Row `r` and inner place `i` of `channels_in_the_middle` are entry `r * inner + i`
-    of an array with these axes.
-    """
-    order, start, count = _arranged(x, channel_axes)
-    return order[:start] + order[start + count :]
 
 
 def _block_size(x: Tensor) -> int:
@@ -157,60 +243,12 @@ def _fresh_scratch(size: int, device: torch.device) -> Scratch:
     return Scratch(first, second, second.view(torch.int32))
 
 
-def channels_in_the_middle(x: Tensor, channel_axes: Sequence[int]) -> Tensor:
-    """Return `x` as `[rows, channels, inner]`, a view where memory allows it."""
-    order, start, count = _arranged(x, channel_axes)
-    if not count:
-        return x.permute(order).reshape(-1, 1, 1)
-    shape = [x.shape[axis] for axis in order]
-    parts = shape[:start], shape[start : start + count], shape[start + count :]
-    return x.permute(order).reshape([math.prod(part) for part in parts])
-
-
-def _arranged(x: Tensor, channel_axes: Sequence[int]) -> tuple[list[int], int, int]:
-    """Return the axes as they lie in memory, and where in them the channels are.
-
-    Channels that do not lie side by side come first.
-    """
-    channels = sorted(axis % x.ndim for axis in channel_axes)
-    order = sorted(range(x.ndim), key=x.stride, reverse=True)
-    if not channels:
-        return order, 0, 0
-    start, count = order.index(channels[0]), len(channels)
-    if order[start : start + count] != channels:
-        order, start = [*channels, *(a for a in order if a not in channels)], 0
-    return order, start, count
-
-
-def _ends(rows: Tensor) -> tuple[_Ends, _Ends]:
-    """Return the smallest and the largest value of every channel."""
-    count, channels, inner = rows.shape
-    if channels == 1:
-        smallest, largest = torch.aminmax(rows)
-        return smallest.view(1).cpu().numpy(), largest.view(1).cpu().numpy()
-    if inner > 1:
-        # Short runs of a channel reduce slowly: they go last, on what little is left.
-        first, second = (0, 1) if inner < _LONG and count > 1 else (2, 0)
-        low = rows.amin(first).amin(second)
-        high = rows.amax(first).amax(second)
-        return low.cpu().numpy(), high.cpu().numpy()
-    # Rows of few channels reduce faster side by side than one below the other.
-    beside = math.gcd(count, 1 << max(0, (_WIDE // channels).bit_length() - 1))
-    wide = rows.view(count // beside, beside * channels)
-    low_wide, high_wide = wide.amin(0).cpu().numpy(), wide.amax(0).cpu().numpy()
-    if beside == 1:
-        return low_wide, high_wide
-    shape = (beside, channels)
-    return low_wide.reshape(shape).min(0), high_wide.reshape(shape).max(0)
-
-
-def _finite(low: _Ends, high: _Ends) -> tuple[float, float]:
-    """Return the range of all channels, refusing values that are not finite."""
-    smallest, largest = float(low.min()), float(high.max())
-    if math.isfinite(smallest) and math.isfinite(largest):
-        return smallest, largest
+def _check_finite(block: Block) -> None:
+    """Raise `QuantError` when a block holds NaN or an infinity."""
+    if math.isfinite(block.smallest) and math.isfinite(block.largest):
+        return
     # Minimum and maximum hand NaN through.
     raise QuantError(
-        f"The values are not finite: {'NaN' if math.isnan(smallest) else 'inf'}.",
+        f"The values are not finite: {'NaN' if math.isnan(block.smallest) else 'inf'}.",
         allowed="finite numbers",
     )

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from quant_core.blocks import Block, blocks
 
-_SMALLEST = -120  # 2**120 is still a float32 factor
-_SAFE = 16  # fourth powers of values around 2**16 and 2**-16 are far from the limits
 _NOISE = 2.0**-22  # relative spread below which float32 values count as constant
 
 
@@ -58,15 +56,19 @@ class Moments:
 
     def add(self, block: Block) -> None:
         """Take in one block."""
+        count, mean, unit = len(block.flat), block.mean, block.unit
+        second = sum(float(p.squares.sum(dtype=np.float64)) for _, p in block.folds)
+        if unit == 1.0 and second >= 2 * count * mean**2:
+            # The mean is within the spread: sums about zero lose next to nothing.
+            third = sum(patches.cubes for _, patches in block.folds)
+            fourth = sum(patches.fourths for _, patches in block.folds)
+            self._join(count, mean, *_about(mean, count, second, third, fourth))
+            return
         deviation, square, _ = block.scratch
-        mean, unit = block.mean, 1.0
-        exponent = math.frexp(block.absmax)[1]
-        if abs(exponent) <= _SAFE:
+        if unit == 1.0:
             torch.sub(block.flat, mean, out=deviation)
         else:
-            # Scaled into [-1, 1] by a power of two, fourth powers neither over- nor
-            # underflow and the scaling itself is exact.
-            unit = 2.0 ** max(exponent, _SMALLEST)
+            # Scaled into [-1, 1], fourth powers neither over- nor underflow.
             torch.mul(block.flat, 1 / unit, out=deviation)
             mean = deviation.mean().item()
             deviation.sub_(mean)
@@ -74,7 +76,6 @@ class Moments:
         m2 = torch.dot(deviation, deviation).item()
         m3 = torch.dot(deviation, square).item()
         m4 = torch.dot(square, square).item()
-        count = len(deviation)
         self._join(count, mean * unit, m2 * unit**2, m3 * unit**3, m4 * unit**4)
 
     def merge(self, other: Moments) -> None:
@@ -140,3 +141,14 @@ class Moments:
         count, self.mean, self.m2, self.m3, self.m4 = state["moments"].tolist()
         self.count = int(count)
         return self
+
+
+def _about(
+    mean: float, count: int, second: float, third: float, fourth: float
+) -> tuple[float, float, float]:
+    """Return sums of powers of deviations from the mean, given those of the values."""
+    return (
+        second - count * mean**2,
+        third - 3 * mean * second + 2 * count * mean**3,
+        fourth - 4 * mean * third + 6 * mean**2 * second - 3 * count * mean**4,
+    )

@@ -1,13 +1,11 @@
 """What stands out in a stream of tensors: the positions and the channels that carry it.
 
 Which tokens a weight meets at their largest, and how much of the energy each of its
-input channels brings. `TensorStats` takes it in on wish: it costs a fifth of the rest,
-and only where positions and channels mean something is it worth that.
+input channels brings. `TensorStats` takes it in on wish.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,14 +13,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from quant_core.blocks import Block, blocks, channels_in_the_middle, free_axes
+from quant_core.blocks import Block, blocks
+from quant_core.folds import Fold
 
 State = dict[str, npt.NDArray[np.generic]]
 _Numbers = npt.NDArray[np.int64]
 _Values = npt.NDArray[np.float32]
 
-_SMALLEST = -120  # 2**120 is still a float32 factor
-_SAFE = 32  # squares of values around 2**32 and 2**-32 are far from the limits
+_FEW = 4  # patches looked into hold at most such a part of the values
 
 
 class TopPositions:
@@ -101,8 +99,6 @@ class TopPositions:
 class Outstanding:
     """Energy of every channel, and the positions of the largest magnitudes.
 
-    Both come from one pass over the squares of the values.
-
     Args:
         count: Positions listed.
         floor: See `TopPositions`.
@@ -114,12 +110,11 @@ class Outstanding:
             channels', in the order of the axes, from 0 in each tensor.
     """
 
-    __slots__ = ("_sizes", "positions", "squares")
+    __slots__ = ("positions", "squares")
 
     def __init__(self, count: int = 8, floor: float = 0.0) -> None:
         self.squares = np.zeros(0, np.float64)
         self.positions = TopPositions(count, floor)
-        self._sizes: dict[int, Tensor] = {}
 
     def update(self, x: Tensor, channel_axis: int = -1) -> None:
         """Take in every value of one tensor.
@@ -132,54 +127,23 @@ class Outstanding:
         """
         for block in blocks(x, (channel_axis,)):
             self.add(block)
-        self.close(x, channel_axis)
 
     def add(self, block: Block) -> None:
-        """Take in one block; positions are listed when its tensor is closed."""
-        exponent = math.frexp(block.absmax)[1]
-        unit = 1.0 if abs(exponent) <= _SAFE else 2.0 ** max(exponent, _SMALLEST)
-        squares = block.scratch.first
-        if unit == 1.0:
-            torch.mul(block.flat, block.flat, out=squares)
-        else:
-            torch.mul(block.flat, 1 / unit, out=squares).square_()
-        table = squares.view(block.rows.shape)
-        stop = block.start + table.shape[1]
+        """Take in one block."""
+        energies = block.energies()
+        stop = block.start + len(energies)
         if stop > len(self.squares):
             self._add_squares(np.zeros(stop))
-        self.squares[block.start : stop] += _channel_sums(table) * unit**2
+        self.squares[block.start : stop] += energies
         if block.absmax <= self.positions.floor:
             return
-        # One reduction of squares, where magnitudes would need three passes.
-        sizes = table.amax(1).sqrt_().mul_(unit)
-        other = self._sizes.get(block.row)
-        # Blocks of some channels only come to the same rows again.
-        sizes = sizes if other is None else torch.maximum(sizes, other)
-        self._sizes[block.row] = sizes
-
-    def close(self, x: Tensor, channel_axis: int = -1) -> None:
-        """List the leading positions of a tensor after all of its blocks."""
-        if not self._sizes:
-            return
-        inner = next(iter(self._sizes.values())).shape[1]
-        starts = [row * inner for row in self._sizes]
-        lengths = [sizes.numel() for sizes in self._sizes.values()]
-        sizes = torch.cat(list(self._sizes.values())).view(-1)
-        self._sizes.clear()
-        at = torch.topk(sizes, min(self.positions.count, len(sizes))).indices
-        found = at.cpu().numpy()
-        ends = np.cumsum(lengths)
-        piece = np.searchsorted(ends, found, side="right")
-        found = found - (ends - lengths)[piece] + np.array(starts)[piece]
-        table = channels_in_the_middle(x.detach(), (channel_axis,))
-        at = torch.from_numpy(found).to(x.device)
-        values = table[at // inner, :, at % inner].float()
-        channels = values.abs().argmax(1, keepdim=True)
-        self.positions.add(
-            values.gather(1, channels).view(-1).cpu().numpy(),
-            channels.view(-1).cpu().numpy(),
-            _in_order(found, x, channel_axis),
-        )
+        for fold, patches in block.folds:
+            sizes = np.maximum(-patches.low, patches.high)
+            found = _leading(fold, block.flat, sizes, self.positions)
+            if found is not None:
+                values, channels, numbers = found
+                numbers = block.layout.in_order(numbers + block.row * fold.inner)
+                self.positions.add(values, channels + block.start, numbers)
 
     def merge(self, other: Outstanding) -> None:
         """Take in another accumulator, channel by channel."""
@@ -206,23 +170,53 @@ class Outstanding:
         return self
 
 
-def _channel_sums(squares: Tensor) -> npt.NDArray[np.float64]:
-    """Return the sum of every channel of `[rows, channels, inner]`."""
-    rows, channels, inner = squares.shape
-    # Products with a vector of ones: twice as fast as a sum along an axis.
-    if inner > 1:
-        squares = torch.mv(squares.view(-1, inner), squares.new_ones(inner))
-    sums = torch.mv(squares.view(rows, channels).T, squares.new_ones(rows))
-    return np.asarray(sums.cpu().numpy(), np.float64)
+def _leading(
+    fold: Fold, flat: Tensor, sizes: _Values, listed: TopPositions
+) -> tuple[_Values, _Numbers, _Numbers] | None:
+    """Return the values that can change a list of positions, with where they are.
+
+    Each group has a position as large as the largest of its patches, and no two groups
+    share one: positions below the `count`-th of these are not among the first `count`.
+    Only patches that reach it are looked into.
+
+    Args:
+        fold: Rows of a block.
+        flat: All values of the block.
+        sizes: Largest magnitude of each patch, `[G1, channels, G2]`.
+        listed: The list.
+
+    Returns:
+        Values with their signs, channels and positions in the block, of at least every
+        position that belongs on the list; None when none does.
+    """
+    least = np.nextafter(np.float32(listed.floor), np.float32(np.inf))
+    groups = sizes.max(1).ravel()
+    if groups.max() < least:
+        return None
+    if groups.size >= listed.count:
+        place = groups.size - listed.count
+        least = max(least, np.partition(groups, place)[place])
+    patches = np.flatnonzero(sizes >= least)
+    if len(patches) * _FEW > sizes.size:
+        return _largest(fold, flat, listed.count)
+    values = fold.select(flat, patches)
+    k, column = np.nonzero(np.abs(values) >= least)
+    g1, channels, g2 = np.unravel_index(patches[column], sizes.shape)
+    return values[k, column], channels, fold.positions(k, g1, g2)
 
 
-def _in_order(numbers: _Numbers, x: Tensor, channel_axis: int) -> _Numbers:
-    """Return numbers counted as positions lie in memory, counted along the axes."""
-    order = free_axes(x, (channel_axis,))
-    axes = sorted(order)
-    if order == axes:
-        return numbers
-    sizes = [x.shape[axis] for axis in order]
-    at = dict(zip(order, np.unravel_index(numbers, sizes), strict=True))
-    shape = tuple(x.shape[axis] for axis in axes)
-    return np.asarray(np.ravel_multi_index(tuple(at[a] for a in axes), shape), np.int64)
+def _largest(
+    fold: Fold, flat: Tensor, count: int
+) -> tuple[_Values, _Numbers, _Numbers]:
+    """Return the values of the leading positions, found among all."""
+    table = fold.table(flat)
+    by_group = (table.T if fold.is_run else table).view(fold.depth, *fold.shape)
+    sizes = by_group.abs().amax(2)
+    at = torch.topk(sizes.view(-1), min(count, sizes.numel())).indices
+    k, g1, g2 = np.unravel_index(at.cpu().numpy(), sizes.shape)
+    place = (torch.from_numpy(index).to(flat.device) for index in (k, g1, g2))
+    some, first, second = place
+    values = by_group[some, first, :, second]
+    channels = values.abs().argmax(1, keepdim=True)
+    found = values.gather(1, channels).view(-1).cpu().numpy()
+    return found, channels.view(-1).cpu().numpy(), fold.positions(k, g1, g2)

@@ -305,8 +305,6 @@ class TensorStats:
             self.outliers.add(block)
             if outstanding is not None:
                 outstanding.add(block)
-        if outstanding is not None:
-            outstanding.close(x, channel_axis)
 
     def merge(self, other: TensorStats) -> None:
         """Take in the values behind another accumulator."""

@@ -14,6 +14,11 @@ SHAPES = {
     "pixels": ((4, 8, 3, 5), 1),
     "pairs": ((30, 7), -1),
     "one channel": ((12, 1), -1),
+    "many tokens": ((2003, 5), -1),
+    "small pictures": ((70, 9, 4, 5), 1),
+    "large pictures": ((3, 4, 48, 32), 1),
+    "one picture": ((1, 3, 50, 7), 1),
+    "channels first": ((6, 700), 0),
 }
 
 
@@ -50,6 +55,26 @@ def test_leading_positions_and_energies(name: str, sizes: None) -> None:
     assert listed(found.positions) == truth(x, axis, 5)
     energy = x.double().square().movedim(axis, -1).flatten(0, -2).sum(0)
     np.testing.assert_allclose(found.squares, energy, rtol=1e-5)
+
+
+def test_many_equal_values_are_listed_once_per_position(sizes: None) -> None:
+    x = made(400, 6).clamp(-1, 1)
+    found = Outstanding(count=5)
+    found.update(x)
+    numbers = found.positions.numbers
+    assert len(set(numbers.tolist())) == 5
+    assert np.abs(found.positions.values).tolist() == [1.0] * 5
+    shown = x[torch.from_numpy(numbers), torch.from_numpy(found.positions.channels)]
+    assert shown.tolist() == found.positions.values.tolist()
+
+
+def test_an_outlier_channel_leads_at_every_position(sizes: None) -> None:
+    x = made(900, 16)
+    x[:, 3] += 50
+    found = Outstanding(count=8)
+    found.update(x)
+    assert listed(found.positions) == truth(x, -1, 8)
+    assert set(found.positions.channels.tolist()) == {3}
 
 
 def test_memory_order_does_not_matter(sizes: None) -> None:

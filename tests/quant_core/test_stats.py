@@ -34,6 +34,8 @@ CASES = {
     "far from zero": lambda: torch.randn(40, 30) + 100,
     "heavy tail": lambda: heavy(50, 16),
     "one-sided": lambda: torch.rand(20, 20),
+    "half": lambda: torch.randn(40, 30).relu(),
+    "a spread from zero": lambda: torch.randn(40, 30) - 0.99,
     "huge": lambda: torch.randn(20, 20) * 1e37,
     "tiny": lambda: torch.randn(20, 20) * 1e-30,
     "bfloat16": lambda: torch.randn(30, 20).bfloat16(),
