@@ -13,7 +13,7 @@ from analysis.errors import AnalysisError
 from analysis.script import Script
 from analysis.search.objective import objectives_of
 from app.ask import Asker
-from app.dialogs.analysis_request import AnalysisRequest, summary
+from app.dialogs.analysis_request import SETTINGS_KEY, AnalysisRequest, summary
 from app.models.compare import BASELINE
 from app.models.layer_data import scheme_of_bits
 from app.palettes import Palettes
@@ -261,8 +261,13 @@ class Commander(QObject):
 
     def do_analyse(self) -> None:
         """Ask what to analyse and start."""
-        session = self._session
-        request = self._ask_analysis()
+        session, project = self._session, self._context.project
+        last = None if project is None else project.latest_run("predicted_error")
+        first = None
+        if last is not None and last.data_source:
+            saved = AnalysisRequest.from_saved(self._settings.get(SETTINGS_KEY, {}))
+            first = saved.on_data_of(last)
+        request = self._ask_analysis(first)
         if request is not None:
             session.work.analyse(request)
 

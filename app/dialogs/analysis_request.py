@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from analysis.described import measures_described
@@ -112,6 +112,16 @@ class AnalysisRequest:
             params=self.params,
             data=data,
             seed=self.seed,
+        )
+
+    def on_data_of(self, run: RunInfo) -> AnalysisRequest:
+        """Return the same request for the data of a run, so that both compare."""
+        return replace(
+            self,
+            data=run.data_source or self.data,
+            samples=int(run.params.get("samples", self.samples)),
+            max_length=int(run.params.get("max_length", self.max_length)),
+            seed=run.seed,
         )
 
     @classmethod

@@ -317,6 +317,20 @@ def test_an_analysis_streams_into_the_table(window, client, qtbot):
     assert project.dirty
 
 
+def test_an_analysis_begins_with_the_data_of_the_last(window, project_file):
+    asked = []
+    window.commander.ask.analysis = lambda *given: asked.append(given[-1])
+    window.session._adopt(Project.create(model_info(6)))
+    run(window, "analyse")
+    window.session.open(str(project_file))
+    last = window.context.project.latest_run("predicted_error")
+    run(window, "analyse")
+    none, first = asked
+    assert none is None
+    assert first.data == last.data_source != ""
+    assert (first.seed, first.measures) == (last.seed, AnalysisRequest().measures)
+
+
 def test_the_next_step_is_told_to_those_who_have_not_begun(
     window, client, qtbot, project_file
 ):
