@@ -217,7 +217,7 @@ def parse_criteria(text: str, known: Sequence[Criterion]) -> tuple[Criterion, ..
         known: What there is.
 
     Raises:
-        AnalysisError: a name is none of them.
+        AnalysisError: a name is none of them, or there is no name.
     """
     named = {criterion.key: criterion for criterion in known}
     short = {criterion.measure: criterion for criterion in reversed(known)}
@@ -232,6 +232,10 @@ def parse_criteria(text: str, known: Sequence[Criterion]) -> tuple[Criterion, ..
                 allowed=", ".join(named) or "none was measured yet",
             )
         found.append(criterion)
+    if not found:
+        raise AnalysisError(
+            "No number of the layers is named.", value=text, allowed=", ".join(named)
+        )
     return tuple(found)
 
 

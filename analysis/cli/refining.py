@@ -28,6 +28,18 @@ if TYPE_CHECKING:
     from quant_core.assignment import Assignment
 
 
+_OF_RUNS = {
+    "model": None,
+    "data": None,
+    "samples": None,
+    "seed": None,
+    "max_length": None,
+    "device": "auto",
+    "batch_size": 0,
+}
+"""Options that only matter when the network is run, with what unsaid ones hold."""
+
+
 def add_refining(parser: argparse.ArgumentParser) -> None:
     """Add the options that make a search run the network."""
     group = parser.add_argument_group("running candidates")
@@ -74,11 +86,16 @@ def check_refining(args: argparse.Namespace) -> None:
     Raises:
         AnalysisError: names the first of them.
     """
-    given = method_params(args, Refinement)
+    given = [f"--{Refinement.key}.{name}" for name in method_params(args, Refinement)]
+    given += [
+        "--" + name.replace("_", "-")
+        for name, unsaid in _OF_RUNS.items()
+        if getattr(args, name) != unsaid
+    ]
     if given and not runs_network(args):
         raise AnalysisError(
             "This option is about running candidates.",
-            value=f"--{Refinement.key}.{next(iter(given))}",
+            value=given[0],
             hint="Add --verify, --refine or --keep, or leave it out.",
         )
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
+from analysis.measures import NAMES
 from analysis.search.cost_file import FLOAT
-from analysis.search.objective import Term
+from analysis.search.objective import Objective, Term, objectives_of
 from analysis.search.problem import CostTable, Floats
 from analysis.search.rules import allowed
 from analysis.search.setup import Setup
@@ -122,13 +123,7 @@ class _Parts:
         objective, layers = setup.objective, len(now.layers)
         keys = _common(project, setup, "weight")
         if not keys:
-            missing = " and ".join(t.measure.replace("_", " ") for t in objective.terms)
-            raise AnalysisError(
-                f"A search needs the {missing} of the layers.",
-                value=str(objective),
-                allowed="a measure with one number for each layer and format",
-                hint=f"Run the measure {objective.terms[0].measure} first.",
-            )
+            raise _nothing_to_search_by(project, objective)
         weights = _part(project, setup, "weight", keys, now.used())
         known = _any_known(weights.cost)
         if not setup.inputs:
@@ -157,6 +152,26 @@ class _Parts:
 def _any_known(cost: Floats) -> NDArray[np.bool_]:
     """Return which rows have a number for something else than float."""
     return np.asarray(np.isfinite(cost[:, 1:]).any(1))
+
+
+def _nothing_to_search_by(project: Project, objective: Objective) -> AnalysisError:
+    """Return why an objective has no numbers: not run yet, or there are none."""
+    ran = {run.measure for run in project.runs}
+    missing = [t.measure for t in objective.terms if t.measure not in ran]
+    choices = "a measure with one number for each layer and format"
+    if missing and missing[0] in NAMES:
+        return AnalysisError(
+            f"A search needs the {missing[0].replace('_', ' ')} of the layers.",
+            value=str(objective),
+            allowed=choices,
+            hint=f"Run the measure {missing[0]} first.",
+        )
+    known = ", ".join(objectives_of(project)) or "none is known yet"
+    return AnalysisError(
+        "The project holds no such number of its layers.",
+        value=str(objective),
+        allowed=f"{choices}: {known}",
+    )
 
 
 def _common(project: Project, setup: Setup, part: str) -> tuple[str, ...]:

@@ -124,6 +124,22 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     ),
     "layer without results": (["show", "P", "--layer", "classifer"], "Did you mean"),
     "quantity that is not there": (["show", "P", "--quantity", "joy"], "joy"),
+    "no name to compare": (
+        ["show", "P", "--compare", ","],
+        "Given: ,. Allowed: weights.",
+    ),
+    "objective that is no measure": (
+        ["search", "P", "--budget", "bits<=4", "--objective", "joy"],
+        "holds no such number of its layers. Given: joy. Allowed: a measure with",
+    ),
+    "objective of a measure that was not run": (
+        ["search", "P", "--budget", "bits<=4", "--objective", "hessian.hawq_v2"],
+        "Run the measure hessian first.",
+    ),
+    "data that no search looks at": (
+        ["search", "P", "--budget", "bits<=4", "--max-length", "9"],
+        "about running candidates. Given: --max-length. Add --verify",
+    ),
     "unknown assignment": (
         ["evaluate", "P", "--assignment", "nothing"],
         "no assignment of that name",

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from analysis.errors import AnalysisError
+from analysis.runs import RunInfo
 from analysis.search import SEARCHES
 from analysis.search.budget import Budget
 from analysis.search.problem import CostTable
@@ -41,6 +42,7 @@ class FakeProject:
     assignment: Assignment = field(default_factory=lambda: Assignment.float(LAYERS))
     target: str = "any"
     model_ties: tuple[tuple[int, ...], ...] = ()
+    runs: tuple[RunInfo, ...] = ()
 
     @property
     def info(self) -> SimpleNamespace:
