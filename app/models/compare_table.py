@@ -40,7 +40,7 @@ MEANINGS = ("layer", "bits", "bits", *["error"] * 3, *["size"] * 3, "")
 """What the glossary calls the columns."""
 NUMBERS = range(3, 9)
 ERROR_CHANGE = 5
-WIDTHS = (22, 8, 8, 17, 17, 12, 9, 9, 11, 20)
+WIDTHS = (22, 10, 10, 17, 17, 12, 9, 9, 11, 20)
 """Widths of the columns of `DifferenceModel` at first [digits]."""
 
 

@@ -31,7 +31,7 @@ HINTS = (
     "Bytes that the next step up from the proposal takes, tied layers together",
     "Fall of the predicted error that this step buys",
 )
-WIDTHS = (19, 8, 8, 9, 9, 9, 9)
+WIDTHS = (19, 10, 10, 9, 9, 9, 9)
 """Widths of the columns at first [digits]."""
 
 SIGN = {True: "+", False: "\N{MINUS SIGN}"}

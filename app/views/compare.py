@@ -26,6 +26,7 @@ from app.theme import theme
 from app.widgets.empty_state import NOTHING, EmptyState
 from app.widgets.format import count
 from app.widgets.late_view import LateView
+from app.widgets.mark_delegates import PathDelegate
 from app.widgets.markdown import markdown
 from app.widgets.row_table import RowTable
 from quant_core.assignment import Assignment
@@ -64,8 +65,7 @@ class CompareView(LateView):
 
     def _set_up_tables(self) -> None:
         self.table.setAccessibleName("Layers that differ")
-        # Layers differ at the end of their names, blocks before it.
-        self.table.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        self.table.setItemDelegateForColumn(0, PathDelegate(self.table))
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         totals_table = self.totals_table
         totals_table.setAccessibleName("Totals side by side")

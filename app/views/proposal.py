@@ -25,6 +25,7 @@ from app.widgets.data_table import Table, TableModel
 from app.widgets.elided import Elided
 from app.widgets.format import count, significant
 from app.widgets.format import size as size_text
+from app.widgets.mark_delegates import PathDelegate
 from app.widgets.row_table import RowTable
 from app.widgets.tick_box import TickBox
 
@@ -96,7 +97,7 @@ class ProposalPane(QWidget):
     def _arrange(self) -> None:
         self.table.setAccessibleName("Layers that the proposal changes")
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setTextElideMode(Qt.TextElideMode.ElideLeft)
+        self.table.setItemDelegateForColumn(0, PathDelegate(self.table))
         self.why.setAccessibleName("Formats that the layer could have")
         self.why.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.why.setSelectionMode(QAbstractItemView.SelectionMode.NoSelection)

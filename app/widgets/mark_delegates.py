@@ -26,6 +26,20 @@ INNER = 0.42
 """Inner over outer radius of the star."""
 
 
+class PathDelegate(QStyledItemDelegate):
+    """Shortens names of layers so that the number of their block stays."""
+
+    def initStyleOption(  # noqa: N802 - Qt naming
+        self, option: QStyleOptionViewItem, index: Index
+    ) -> None:
+        """Put the text into the room of the cell."""
+        super().initStyleOption(option, index)
+        room = option.rect.width() - theme().em(1.2)
+        metrics = QFontMetricsF(option.fontMetrics)
+        text = option.text
+        option.text = shorten_path(metrics, text, room)
+
+
 class NameDelegate(QStyledItemDelegate):
     """Draws a name and, at the right end, two links of a chain where it is tied.
 

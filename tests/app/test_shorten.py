@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from PySide6.QtCore import QRect
+from PySide6.QtCore import QRect, QStringListModel
 from PySide6.QtGui import QFontMetricsF
-from PySide6.QtWidgets import QLabel, QPushButton, QWidget
+from PySide6.QtWidgets import (
+    QLabel,
+    QPushButton,
+    QStyleOptionViewItem,
+    QTableView,
+    QWidget,
+)
 
 from app.widgets.flow_layout import FlowLayout
+from app.widgets.mark_delegates import PathDelegate
 from app.widgets.name_axis import NameAxis
 from app.widgets.shorten import shorten_path
 
@@ -89,3 +96,21 @@ def test_controls_go_on_in_the_next_line(qtbot):
     assert flow.takeAt(0).widget() is buttons[0]
     assert flow.takeAt(9) is None
     assert flow.count() == 3
+
+
+def test_tables_keep_the_number_of_a_block(qtbot):
+    names = [LONG.format(i) for i in (1, 11)]
+    model = QStringListModel(names)
+    table = QTableView()
+    qtbot.addWidget(table)
+    table.setModel(model)
+    delegate = PathDelegate(table)
+    shown = []
+    for row in range(2):
+        option = QStyleOptionViewItem()
+        option.initFrom(table)
+        option.rect = QRect(0, 0, 140, 20)
+        delegate.initStyleOption(option, model.index(row, 0))
+        shown.append(option.text)
+    assert shown[0].startswith("…1.")
+    assert shown[1].startswith("…11.")
