@@ -237,8 +237,9 @@ def _of_unit(unit: str) -> str:
 
 
 def _origin(info: RunInfo) -> str:
-    samples = f"{info.samples} samples" if info.samples else "no samples needed"
-    source = f" of {info.data_source}" if info.samples and info.data_source else ""
+    # A run on data that failed or was stopped may have got to none of them.
+    samples = f"{info.samples} samples" if info.data_source else "no samples needed"
+    source = f" of {info.data_source}" if info.data_source else ""
     return f"{samples}{source}, seed {info.seed}, run {info.status}"
 
 

@@ -406,6 +406,16 @@ def test_show_for_people(project: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "assignment current: 32.00 bits per weight" in err
 
 
+def test_a_run_that_came_to_no_sample_is_not_said_to_need_none(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Project.open(project) as opened:
+        run = opened.begin_run("activations", data_source="mine.npz")
+        opened.end_run(run, "failed")
+    assert main(["show", str(project), "--measure", "activations"]) == 0
+    assert "0 samples of mine.npz, seed 0, run failed" in capsys.readouterr().out
+
+
 def test_show_quality_says_which_measure_to_trust(
     ask: Ask, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
