@@ -40,16 +40,6 @@ def param(
     return field(default=default, metadata=meta)
 
 
-def check_params(method: Any) -> None:
-    """Check every field against its limits.
-
-    Raises:
-        AnalysisError: a value is outside its limits or not among its choices.
-    """
-    for info in describe_params(type(method)):
-        check_value(info, getattr(method, info.name), type(method).key)
-
-
 class Method:
     """What measures, searches and their like have in common.
 
@@ -57,13 +47,16 @@ class Method:
     and scripts alike.
     """
 
+    key: ClassVar[str]
+
     def __post_init__(self) -> None:
         """Check the parameters.
 
         Raises:
             AnalysisError: one is out of range.
         """
-        check_params(self)
+        for info in describe_params(type(self)):
+            check_value(info, getattr(self, info.name), self.key)
 
 
 def check_value(info: ParamInfo, value: Any, method: str) -> None:

@@ -23,6 +23,7 @@ from quant_core.folds import Fold, Patches, folds_of
 _CORE_BLOCK = 1 << 19  # 2 MB per core: in the last cache, worth some forty calls
 _CPU_BLOCK = 1 << 21
 _DEVICE_BLOCK = 1 << 24
+_EVEN = 64  # rows of a block: a multiple of it, so that none is left over in its fold
 _SMALLEST = -120  # 2**120 is still a float32 factor
 _SAFE = 16  # fourth powers of values around 2**16 and 2**-16 are far from the limits
 
@@ -197,6 +198,8 @@ def blocks(x: Tensor, channel_axes: Sequence[int] = ()) -> Iterator[Block]:
     size = _block_size(x)
     channel_step = max(1, min(channel_count, size // inner))
     row_step = max(1, min(row_count, size // (channel_count * inner)))
+    if _EVEN < row_step < row_count:
+        row_step -= row_step % _EVEN
     whole = _scratch(row_step * channel_step * inner, x.device)
     for number, some in enumerate(torch.split(table, row_step)):
         start = 0

@@ -142,16 +142,28 @@ def folds_of(rows: int, channels: int, inner: int) -> tuple[Fold, ...]:
     if inner >= _LONG or (rows == 1 and inner > 1):
         pieces = _pieces(rows, inner)
         return (Fold(0, inner, inner // pieces, (rows, channels, pieces), True),)
-    width = channels * inner
-    beside = _ABREAST // math.gcd(width, _ABREAST) if width < _ABREAST**2 else 1
-    beside *= math.ceil(_GROUPS / (beside * inner))
-    # Short columns would leave nearly as many patches as values.
-    beside = max(1, min(beside, rows // _GROUPS))
+    beside = _beside(rows, channels * inner, math.ceil(_GROUPS / inner))
     depth, left = divmod(rows, beside)
     folds = [Fold(0, inner, depth, (beside, channels, inner), False)]
     if left:
         folds.append(Fold(rows - left, inner, 1, (left, channels, inner), False))
     return tuple(folds)
+
+
+def _beside(rows: int, width: int, wanted: int) -> int:
+    """Return how many rows of some width are laid side by side.
+
+    At least as many as wanted, filling vector registers, with no row left over if
+    there is such a number below twice that.
+    """
+    step = _ABREAST // math.gcd(width, _ABREAST) if width < _ABREAST**2 else 1
+    least = math.ceil(wanted / step) * step
+    # Short columns would leave nearly as many patches as values.
+    most = rows // _GROUPS
+    if least > most:
+        return max(1, most)
+    some = range(least, min(most, 2 * least) + 1, step)
+    return next((count for count in some if rows % count == 0), least)
 
 
 def _pieces(rows: int, inner: int) -> int:

@@ -22,7 +22,7 @@ from analysis.measures.places import (
     attention_masks,
     places_of,
 )
-from analysis.method import Row, Update, check_params, param
+from analysis.method import Method, Row, Update, param
 from quant_core.errors import QuantError
 from quant_core.outstanding import Outstanding
 from quant_core.sites import Site
@@ -40,7 +40,7 @@ _NAMED = 5  # sites a warning names
 
 
 @dataclass(frozen=True)
-class Activations:
+class Activations(Method):
     """How the values that flow through the network are distributed, site by site.
 
     Per site: mean, standard deviation, skewness, kurtosis (3 for a normal
@@ -91,9 +91,6 @@ class Activations:
         minimum=1,
         maximum=4096,
     )
-
-    def __post_init__(self) -> None:
-        check_params(self)
 
     def run(self, context: MeasureContext) -> Iterator[Update]:
         """Yield updates; results so far come every ten seconds and at the end.
