@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PySide6.QtCore import QObject, Signal, Slot
 
 from analysis.errors import AnalysisError
@@ -22,6 +23,7 @@ from app.context import AppContext
 from app.errors import told
 from app.guard import Guard
 from app.jobs import JobRunner
+from app.progress import JobState
 from app.recovery import Lost
 from app.scripts import Scripts
 from app.settings import Settings
@@ -66,11 +68,12 @@ class Session(QObject):
         self.scripts = Scripts(self.context)
         self.runner = runner or JobRunner(parent=self)
         self._source = ""
+        self._aside: tuple[Project, NDArray[np.int64], int] | None = None
         self._can_run: dict[str, bool] = {}
         self.guard = Guard(self.context, settings, self)
         self.guard.problem.connect(self.problem)
         self.runner.opened.connect(self._on_opened)
-        self.runner.failed.connect(self._on_failed)
+        self.runner.stateChanged.connect(self._on_state)
         self.work = Work(self.context, self.runner, self.scripts, settings, self)
         self.work.problem.connect(self.problem)
         self.apply_preferences()
@@ -116,7 +119,7 @@ class Session(QObject):
             AnalysisError: it cannot be read.
         """
         project = Project.open(path)
-        held = self.context.project
+        held = self._present
         if held is not None and project.read_only and held.path == project.path:
             # It is we who hold the file. It can be read, so it can be let go.
             project.close()
@@ -146,7 +149,7 @@ class Session(QObject):
     def _open_model(self, source: str) -> None:
         self._source = source
         if any(loader.accepts(source) for loader in UNREADABLE):
-            self.close_project()
+            self._put_aside()
             self.openingChanged.emit(f"Opening {source}…")
         else:
             info = load(source, headers_only=True).info
@@ -154,9 +157,38 @@ class Session(QObject):
             self._remember(info)
         self.runner.open(source, _title(source))
 
+    @property
+    def _present(self) -> Project | None:
+        """The project in the window, or the one that waits for its return."""
+        return self.context.project if self._aside is None else self._aside[0]
+
+    def _put_aside(self) -> None:
+        """Take the project off the window until another is known to open.
+
+        It is not closed: its edits, its lock and the note for a crash stay.
+        """
+        project = self.context.project
+        if project is not None:
+            self.guard.autosave()
+            selection = self.context.selection
+            self._aside = project, selection.layers, selection.current
+            self.context.set_project(None)
+
+    @Slot(object)
+    def _on_state(self, state: JobState | None) -> None:
+        """Bring back what was put aside for a model that did not open."""
+        if state is not None and state.status not in ("cancelled", "failed"):
+            return
+        aside, self._aside = self._aside, None
+        self.openingChanged.emit("")
+        if aside is not None:
+            project, chosen, current = aside
+            self.context.set_project(project)
+            self.context.selection.set(chosen, current)
+
     def _adopt(self, project: Project) -> None:
         """Show a project in place of the present one."""
-        old = self.context.project
+        old, self._aside = self._present, None
         self.openingChanged.emit("")
         self.context.set_project(project)
         if old is not None:
@@ -219,15 +251,11 @@ class Session(QObject):
         if before:
             selection.set([index[n] for n in before if n in index])
 
-    @Slot(object)
-    def _on_failed(self, _problem: object) -> None:
-        self.openingChanged.emit("")
-
     def close_project(self) -> None:
         """Return to the start page; unsaved work is given up."""
         if self.runner.is_busy:
             self.runner.close()
-        project = self.context.project
+        project, self._aside = self._present, None
         self.context.set_project(None)
         if project is not None:
             project.close()
