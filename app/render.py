@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,8 @@ from analysis.errors import AnalysisError
 DEFAULT_SIZE = "1600x1000"
 SETTLE_MS = 250
 """Time for streamed tables and plots to catch up [ms]."""
+PATIENCE_S = 120
+"""After this long something is wrong; judging a large project takes a few seconds."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -101,7 +104,8 @@ def render(
 
     Raises:
         AnalysisError: the project cannot be opened, has no such layer, the window no
-            such panel, or the picture cannot be written.
+            such panel, its panels do not come to rest, or the picture cannot be
+            written.
     """
     # Read only once, at the first import of Qt.
     os.environ["QT_QPA_PLATFORM"] = "offscreen"
@@ -136,6 +140,7 @@ def render(
                 window.show_worst_layer()
             else:
                 window.show_layer(view.layer)
+            _wait(lambda: not window.findings.is_looking)
             _settle()
             saved = window.grab().save(str(picture))
         finally:
@@ -157,6 +162,23 @@ def _settle() -> None:
     loop = QEventLoop()
     QTimer.singleShot(SETTLE_MS, loop.quit)
     loop.exec()
+
+
+def _wait(is_done: Callable[[], bool]) -> None:
+    """Let the event loop run until a condition holds.
+
+    Raises:
+        AnalysisError: it does not hold after `PATIENCE_S`.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_done():
+        if time.monotonic() > deadline:
+            raise AnalysisError(
+                "The panels are still at work.",
+                value=f"after {PATIENCE_S} s",
+                hint="Show fewer panels, or render when the machine is less busy.",
+            )
+        _settle()
 
 
 if __name__ == "__main__":

@@ -164,6 +164,12 @@ class FindingsView(QWidget):
         if self._is_stale and not self._timer.isActive():
             self._timer.start(0)
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether what is shown is still to be judged; never while hidden."""
+        is_due = self._is_stale or self._timer.isActive()
+        return self.isVisible() and (is_due or self._rules is not None)
+
     @Slot()
     def _begin(self) -> None:
         """Start over, unless nobody looks."""

@@ -38,7 +38,7 @@ def shown(qtbot: QtBot, context: AppContext, project: Project | None) -> Finding
 
 def settled(qtbot: QtBot, view: FindingsView) -> None:
     """Wait until every rule has judged."""
-    qtbot.waitUntil(lambda: not (view._timer.isActive() or view._step.isActive()))
+    qtbot.waitUntil(lambda: not view.is_looking)
 
 
 def named_severities() -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QPixmap
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -685,6 +685,20 @@ def test_render_knows_its_panels(qapp, project_file, tmp_path):
     theme().set_mode("system")
 
 
+def test_render_waits_for_the_findings(qapp, project_file, tmp_path, monkeypatch):
+    looking = []
+
+    def grab(window: MainWindow) -> QPixmap:
+        looking.append(window.findings.is_looking)
+        return QWidget.grab(window)
+
+    monkeypatch.setattr("app.render.SETTLE_MS", 1)
+    monkeypatch.setattr(MainWindow, "grab", grab)
+    view = View(panels=("findings",))
+    render(project_file, tmp_path / "window.png", 900, 600, view)
+    assert looking == [False]
+
+
 def test_another_model_under_the_same_name_is_refused(
     window, client, qtbot, project_file
 ):
@@ -694,8 +708,9 @@ def test_another_model_under_the_same_name_is_refused(
     other = dataclasses.replace(model_info(36), digest="e" * 64)
     with qtbot.waitSignal(window.session.runner.ended) as caught:
         client.say(Opened(other, can_run=True, task="kl"))
-    assert caught.args == ["cancelled"]
+    assert caught.args == ["failed"]
     assert "made for another model" in window.problems[0].what
+    assert "cancelled" not in window.toast.notice, "nobody cancelled anything"
     assert len(client.asked) == 1, "nothing was measured on the wrong model"
 
 
