@@ -174,9 +174,9 @@ class JobRunner(QObject):
             self._show(replace(self._state, status="cancelling", seconds_left=None))
 
     def give_up(self) -> None:
-        """Drop the job that waits for its model, if any."""
+        """Drop the job that waits for its model, if any: it cannot be done."""
         if self._is_waiting:
-            self._end("cancelled")
+            self._end("failed")
 
     def close(self) -> None:
         """End the worker process, with whatever it does."""
