@@ -31,6 +31,9 @@ def test_the_script_runs_and_is_short(
     written = json.loads((tmp_path / "four.json").read_text())
     assert written["totals"]["average_bits"] <= 4
     assert (tmp_path / "m.qscope").stat().st_size > 10_000
+    left = {path.name for path in tmp_path.iterdir()}
+    given = {"all-MiniLM-L6-v2", "topics.txt"}
+    assert left == given | {"m.qscope", "four.json"}, "no lock stays behind"
 
 
 def test_files_the_readme_names_exist() -> None:
