@@ -132,6 +132,13 @@ class ResultStore:
             AnalysisError: the file is missing, not a project, of a newer version,
                 damaged, or has links and references that projects never have.
         """
+        if self.path.is_dir():
+            raise AnalysisError(
+                "A folder was given in place of a project file.",
+                value=self.path,
+                allowed="a file that ends in .qscope",
+                hint="Models are opened by `quantscope analyze` or in the window.",
+            )
         if not self.path.is_file():
             raise AnalysisError(
                 "There is no project file.",

@@ -52,10 +52,13 @@ def load(
     if dtype not in ("float32", "stored"):
         raise AnalysisError("dtype is unknown.", value=dtype, allowed="float32, stored")
     source = str(source)
+    allowed = ", ".join(loader.accepts_text for loader in LOADERS)
+    if not source.strip():
+        # A path would take it for the folder one stands in.
+        raise AnalysisError("No model was named.", value=source, allowed=allowed)
     if device == "auto":
         device = "cpu" if headers_only else _best_device()
     options = Options(headers_only, dtype, device, task)
-    allowed = ", ".join(loader.accepts_text for loader in LOADERS)
     path = Path(source)
     for loader in LOADERS:
         if not loader.accepts(source):

@@ -257,7 +257,7 @@ def test_damage_is_told(path: Path, spoil: Callable[[h5py.File], None]) -> None:
 def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AnalysisError, match="no project file"):
         ResultStore(tmp_path / "none").read()
-    with pytest.raises(AnalysisError, match="no project file"):
+    with pytest.raises(AnalysisError, match="A folder was given"):
         ResultStore(tmp_path).read()
     text = tmp_path / "text"
     text.write_text("not HDF5")

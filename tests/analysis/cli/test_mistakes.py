@@ -24,6 +24,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "unknown option": (["layers", MODEL, "--colour"], "Unrecognized arguments"),
     "missing argument": (["layers"], "required: MODEL"),
     "missing model": (["layers", "nowhere"], "There is no such file"),
+    "model without a name": (["layers", ""], "No model was named. Given: ''."),
+    "folder as project": (["show", "."], "A folder was given in place of a project"),
     "missing project": (["show", "nowhere.qscope"], "nowhere.qscope"),
     "unknown measure": (
         ["analyze", MODEL, "-o", "NEW", "--measures", "guess"],
