@@ -100,7 +100,7 @@ class Additivity:
             Finding(
                 self.key,
                 f"Errors of layers {verb} each other: interactions are "
-                f"{share:+.0%} of their sum",
+                f"{100 * share:+.0f} % of their sum",
                 "warning",
                 (
                     Number("sum over layers", found.additive, case.unit),
@@ -117,8 +117,8 @@ class Additivity:
                         found.stderr,
                     ),
                 ),
-                f"Beyond {OFF:.0%}, a search that adds up layers may prefer the wrong "
-                "ones; the prediction shown includes the interactions.",
+                f"Beyond {100 * OFF:.0f} %, a search that adds up layers may prefer "
+                "the wrong ones; the prediction shown includes the interactions.",
                 "Compare assignments by the prediction or by measuring them, not by "
                 "sums, and verify the result of a search.",
                 panel="trade_off",

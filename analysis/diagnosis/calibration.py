@@ -72,9 +72,10 @@ class SampleSize:
                 title + f"{bar.text} in the predicted error of {case.judged_as}",
                 "warning",
                 numbers,
-                f"Up to {TOTAL_STDERR:.0%} for the whole and {LAYER_STDERR:.0%} for a "
-                "layer, differences worth acting on stand out of the noise. Above, the "
-                "order of layers and assignments is partly chance.",
+                f"Up to {100 * TOTAL_STDERR:.0f} % for the whole and "
+                f"{100 * LAYER_STDERR:.0f} % for a layer, differences worth acting on "
+                "stand out of the noise. Above, the order of layers and assignments is "
+                "partly chance.",
                 f"Use about {wanted:,} samples (the error bar falls with their square "
                 "root), or more probes per sample where samples are few.",
                 panel="heatmap",

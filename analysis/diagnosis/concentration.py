@@ -64,11 +64,11 @@ class Concentration:
             Finding(
                 self.key,
                 f"{few:,} of {plural(count, 'layer')} carry "
-                f"{shares[few - 1]:.0%} of the error of {case.judged_as}",
+                f"{100 * shares[few - 1]:.0f} % of the error of {case.judged_as}",
                 "warning",
                 tuple(numbers),
-                f"When {FEW:.0%} of the layers or fewer carry {CARRIED:.0%} of the "
-                "error, bits elsewhere buy little.",
+                f"When {100 * FEW:.0f} % of the layers or fewer carry "
+                f"{100 * CARRIED:.0f} % of the error, bits elsewhere buy little.",
                 f"Raise these layers{f' to {key}' * bool(key)}, or search with a "
                 "budget: it moves bits to them by itself.",
                 tuple(worst.tolist()),

@@ -86,10 +86,10 @@ class Culprit:
                 numbers.append(Number(f"measured, {name}", value, case.unit, stderr))
         part = max(share, 1 - share)
         title = (
-            f"The {guilty} cause {part:.0%} of the predicted error"
+            f"The {guilty} cause {100 * part:.0f} % of the predicted error"
             if guilty
-            else f"Weights cause {share:.0%} of the predicted error, activations "
-            f"{1 - share:.0%}"
+            else f"Weights cause {100 * share:.0f} % of the predicted error, "
+            f"activations {100 * (1 - share):.0f} %"
         )
         severity: Severity = "warning" if guilty else "note"
         return Finding(
@@ -133,8 +133,8 @@ def _described(plan: Assignment) -> str:
 
     return (
         f"Judged with weights in {keys(plan.weight)} and inputs in {keys(plan.input)}. "
-        f"One side is the culprit from {GUILTY_SHARE:.0%} on, when the difference is "
-        "larger than its error bar."
+        f"One side is the culprit from {100 * GUILTY_SHARE:.0f} % on, when the "
+        "difference is larger than its error bar."
     )
 
 

@@ -61,8 +61,8 @@ class Onset:
                 f"The error in {key} starts at {case.names[layer]}",
                 "warning",
                 (step, end, Number("layers before it", at)),
-                f"One step adds {steps[at] / final:.0%} of the final error; what comes "
-                "behind only carries it on.",
+                f"One step adds {100 * steps[at] / final:.0f} % of the final error; "
+                "what comes behind only carries it on.",
                 "Look at this layer first: its ranges, outliers and bits. Layers "
                 "behind it look worse than they are.",
                 (layer,),

@@ -59,12 +59,12 @@ class OneSided:
         return (
             Finding(
                 self.key,
-                f"{used}{assumed} wastes up to {wasted[lead]:.0%} of its codes on "
-                f"{plural(len(names), 'one-sided activation')}",
+                f"{used}{assumed} wastes up to {100 * wasted[lead]:.0f} % of its codes "
+                f"on {plural(len(names), 'one-sided activation')}",
                 "warning",
                 tuple(numbers),
-                f"From {UNUSED:.0%} on, four tenths of a bit are lost; half of the "
-                "codes are one whole bit.",
+                f"From {100 * UNUSED:.0f} % on, four tenths of a bit are lost; "
+                "half of the codes are one whole bit.",
                 "Use an asymmetric or unsigned format for these inputs (int8_asym, "
                 "uint8).",
                 tuple(index[name] for name in names if name in index),

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from quant_core.scheme import Scheme
 
 _STATUS = {
-    "running": "Still running: {share:.0%} done.",
-    "cancelled": "Cancelled at {share:.0%}.",
-    "failed": "Failed at {share:.0%}; what was finished is shown.",
-    "interrupted": "Interrupted at {share:.0%}; it can be resumed.",
+    "running": "Still running: {percent:.0f} % done.",
+    "cancelled": "Cancelled at {percent:.0f} %.",
+    "failed": "Failed at {percent:.0f} %; what was finished is shown.",
+    "interrupted": "Interrupted at {percent:.0f} %; it can be resumed.",
 }
 
 
@@ -34,8 +34,8 @@ def run_caption(run: RunInfo | None, unit: str) -> str:
     if run.state:
         parts.append(f"other layers {run.state}")
     text = " · ".join(parts) + "."
-    share = run.done / run.total if run.total else 0.0
-    note = _STATUS.get(run.status, "").format(share=share)
+    percent = 100 * run.done / run.total if run.total else 0.0
+    note = _STATUS.get(run.status, "").format(percent=percent)
     return f"{text} {note}".rstrip()
 
 
@@ -54,5 +54,6 @@ def grid_caption(scheme: Scheme, grid: LevelGrid, *, by_hand: bool = False) -> s
         low, high = map(significant, grid.steps)
         text += f" in channel {grid.channel} ({low} to {high} over the channels)"
     if math.isfinite(grid.zeroed):
-        text += f", {grid.zeroed:.1%} become zero, {grid.clipped:.2%} are clipped"
+        text += f", {100 * grid.zeroed:.1f} % become zero"
+        text += f", {100 * grid.clipped:.2f} % are clipped"
     return text

@@ -207,7 +207,7 @@ class ClipBar(QWidget):
         parts = [
             f"SQNR {cost.sqnr:.2f} dB",
             f"MSE {significant(cost.mse)}",
-            f"{cost.clipped:.2%} clipped",
+            f"{100 * cost.clipped:.2f} % clipped",
         ]
         method = self._method
         if self.by_hand and method is not None and method.channel == SHARED:

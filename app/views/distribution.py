@@ -396,7 +396,8 @@ class DistributionView(PlotPanel):
             low, high = map(significant, data.edges[at : at + 2])
             about = "about " if data.is_sampled else ""
             parts.append(
-                f"{about}{count:,} in the bin {low} to {high} ({count / total:.2%})"
+                f"{about}{count:,} in the bin {low} to {high} "
+                f"({100 * count / total:.2f} %)"
             )
         grid = self._grid
         if grid is not None:

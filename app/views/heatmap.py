@@ -201,7 +201,8 @@ class HeatmapView(PlotPanel):
         unsure = self._stderrs > UNSURE * self._values
         share = float(np.mean(unsure[:, 1:])) if unsure.size else 0.0
         if share > 0.01:
-            text += f" In {share:.0%} of the cells the error is only roughly known (~)."
+            text += f" In {100 * share:.0f} % of the cells the error is only roughly "
+            text += "known (~)."
         return text
 
     def _sort(self) -> None:

@@ -225,7 +225,7 @@ class JobsView(QWidget):
     def _item(run: RunInfo) -> QTreeWidgetItem:
         status = run.status
         if status in ("cancelled", "interrupted", "failed") and run.total:
-            status += f" at {min(1.0, run.done / run.total):.0%}"
+            status += f" at {100 * min(1.0, run.done / run.total):.0f} %"
         notes = " ".join(run.warnings)
         item = QTreeWidgetItem(
             [

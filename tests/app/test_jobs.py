@@ -305,6 +305,6 @@ def test_runs_are_listed_newest_first(runner, qtbot):
     project.end_run(run, "cancelled")
     qtbot.waitUntil(lambda: view.runs.topLevelItemCount() == 3)
     item = view.runs.topLevelItem(0)
-    assert item.text(1) == "cancelled at 40%"
+    assert item.text(1) == "cancelled at 40 %"
     assert item.text(6) == "layers.0.query holds NaN."
     context.set_project(None)

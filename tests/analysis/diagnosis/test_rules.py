@@ -182,9 +182,9 @@ def split(weight: float, inputs: float) -> Project:
 @pytest.mark.parametrize(
     ("weight", "inputs", "title"),
     [
-        (1.0, 0.1, "The weights cause 91%"),
-        (0.1, 1.0, "The activations cause 91%"),
-        (1.0, 1.0, "Weights cause 50%"),
+        (1.0, 0.1, "The weights cause 91 %"),
+        (0.1, 1.0, "The activations cause 91 %"),
+        (1.0, 1.0, "Weights cause 50 %"),
     ],
 )
 def test_the_guilty_side_is_named(weight: float, inputs: float, title: str) -> None:
