@@ -164,7 +164,7 @@ def _check_schemes(job: Analyze, model: LoadedModel) -> None:
     """Refuse schemes in which there would not be a single result.
 
     Raises:
-        AnalysisError: which one, and what it lacks; or the model has no layer at all.
+        QuantError: which one, and what it lacks; or the model has no layer at all.
     """
     if not model.info.layers:
         raise AnalysisError(
@@ -174,14 +174,7 @@ def _check_schemes(job: Analyze, model: LoadedModel) -> None:
             hint="`quantscope layers MODEL` lists what it has.",
         )
     for scheme in job.input_schemes:
-        if scheme.granularity not in ("tensor", "token"):
-            name = scheme.format
-            raise AnalysisError(
-                "Activations have one range per tensor or per token.",
-                value=scheme.key,
-                allowed="granularity tensor or token",
-                hint=f"Write {name}/tensor or {name}/token.",
-            )
+        scheme.check_as_input()
     for scheme in job.schemes:
         refusals = (_refusal(scheme, layer) for layer in model.info.layers)
         first = next(refusals, None)

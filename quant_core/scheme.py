@@ -82,6 +82,20 @@ class Scheme:
             text += f"/{self.rounding}"
         return text
 
+    def check_as_input(self) -> None:
+        """Refuse granularities that the activations of a layer cannot have.
+
+        Raises:
+            QuantError: it is neither "tensor" nor "token".
+        """
+        if self.granularity not in ("tensor", "token"):
+            raise QuantError(
+                "Activations have one range per tensor or per token.",
+                value=self.key,
+                allowed="granularity tensor or token",
+                hint=f"Write {self.format}/tensor or {self.format}/token.",
+            )
+
     def to_json(self) -> dict[str, str]:
         """Return the four parts by name."""
         return {part: getattr(self, part) for part in _PARTS}

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Evaluate, keep the score, show it."""
     with opened(args.project, terminal, write=True) as project:
-        name, assignment = choose_assignment(project, args.assignment)
+        name, assignment = choose_assignment(project, args.assignment, terminal)
         request = data_of(args, project)
         if request is None:
             raise AnalysisError(

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     find_exporter(args.to)
     check_free(Path(args.output), args.overwrite)
     with opened(args.project, terminal) as project:
-        name, assignment = choose_assignment(project, args.assignment)
+        name, assignment = choose_assignment(project, args.assignment, terminal)
         path = export(
             project,
             assignment,

@@ -14,7 +14,7 @@ import numpy as np
 from analysis.assignments import CURRENT
 from analysis.cli.terminal import size, with_error
 from analysis.errors import AnalysisError
-from quant_core.assignment import Assignment
+from quant_core.assignment import Assignment, entries_in
 from quant_core.errors import QuantError
 from quant_core.scheme import parse_scheme
 
@@ -63,11 +63,14 @@ def add_assignment_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def choose_assignment(project: Project, name: str | None) -> tuple[str, Assignment]:
+def choose_assignment(
+    project: Project, name: str | None, terminal: Terminal
+) -> tuple[str, Assignment]:
     """Return the assignment a user means, and what to call it.
 
     Args:
         project: Where names are looked up.
+        terminal: Told of the layers that a file leaves out.
         name: None or "current", a name in the project, the path of an assignment
             file, or a scheme that all layers get ("int8").
 
@@ -80,7 +83,7 @@ def choose_assignment(project: Project, name: str | None) -> tuple[str, Assignme
         return name, project.assignments[name]
     path = Path(name)
     if path.is_file():
-        return path.stem, read_assignment(path, project)
+        return path.stem, read_assignment(path, project, terminal)
     try:
         scheme = parse_scheme(name)
     except QuantError:
@@ -97,11 +100,12 @@ def choose_assignment(project: Project, name: str | None) -> tuple[str, Assignme
     return scheme.key, base.with_weight(range(len(layers)), scheme)
 
 
-def read_assignment(path: Path, project: Project) -> Assignment:
-    """Return the assignment in a file.
+def read_assignment(path: Path, project: Project, terminal: Terminal) -> Assignment:
+    """Return the assignment in a file; layers that it leaves out are told.
 
     Raises:
-        AnalysisError: not JSON, or not an assignment of this project's model.
+        QuantError: not JSON, not an assignment of this project's model, or inputs in
+            a scheme that activations cannot have; the layer is named.
     """
     try:
         # Editors of some systems begin UTF-8 with a byte order mark.
@@ -112,7 +116,33 @@ def read_assignment(path: Path, project: Project) -> Assignment:
             value=path,
             allowed="a file that `quantscope export --to json` wrote",
         ) from error
-    return Assignment.from_json(document, project.info.layers, project.info.digest)
+    layers = project.info.layers
+    found = Assignment.from_json(document, layers, project.info.digest)
+    _check_inputs(found)
+    left_out = [x.name for x in layers if x.name not in document["layers"]]
+    if left_out:
+        more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        terminal.note(
+            f"{path.name} leaves out {len(left_out)} of {len(layers)} layers, which "
+            f"stay float: {left_out[0]}{more}"
+        )
+    return found
+
+
+def _check_inputs(assignment: Assignment) -> None:
+    """Refuse inputs that cannot be quantized so, before a model is loaded for them."""
+    inputs = {
+        assignment.palette[entry]: int(np.argmax(assignment.input == entry))
+        for entry in entries_in(assignment.input).tolist()
+    }
+    used = [(f"{assignment.layers[i].name}, input", s) for s, i in inputs.items()]
+    used += [(f"site {name}", scheme) for name, scheme in assignment.sites.items()]
+    for where, scheme in used:
+        try:
+            if scheme is not None:
+                scheme.check_as_input()
+        except QuantError as error:
+            raise error.within(where) from None
 
 
 def predicted(project: Project, assignment: Assignment) -> dict[str, object] | None:

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     if args.output is not None:
         check_free(Path(args.output), args.overwrite)
     with opened(args.project, terminal) as project:
-        name, plan = choose_assignment(project, args.assignment)
+        name, plan = choose_assignment(project, args.assignment, terminal)
         subject = f"assignment {name}"
         if args.output is None:
             found = diagnose(project, plan, subject)

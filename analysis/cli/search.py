@@ -199,7 +199,7 @@ def run_again(args: argparse.Namespace, terminal: Terminal) -> int:
         AnalysisError: it was not made by a search, or something it read has changed.
     """
     with opened(args.project, terminal, write=True) as project:
-        name, before = choose_assignment(project, args.rerun)
+        name, before = choose_assignment(project, args.rerun, terminal)
         if "refine" in before.provenance:
             tried, complete = again(args, terminal, project, before)
             if tried is None or not complete:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from analysis.data.batch import Batch, call
-from quant_core.errors import QuantError
 from quant_core.quantizer import Quantizer
 from quant_core.ranges import QParams
 from quant_core.scheme import Scheme
@@ -101,13 +100,7 @@ class InputQuantizers:
             QuantError: a scheme has another granularity.
         """
         for scheme in schemes:
-            if scheme.granularity not in {"tensor", "token"}:
-                raise QuantError(
-                    "Activations have one range per tensor or per token.",
-                    value=scheme.key,
-                    allowed="granularity tensor or token",
-                    hint=f"Write {scheme.format}/tensor or {scheme.format}/token.",
-                )
+            scheme.check_as_input()
         # By name: the shape of a site changes with the size of the batch.
         ranges: dict[str, _Range] = {}
         sites: dict[str, Site] = {}

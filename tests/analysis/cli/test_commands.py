@@ -486,6 +486,51 @@ def test_an_assignment_with_a_byte_order_mark_is_read(
     assert (code, told["assignment"]) == (0, "a")
 
 
+def test_layers_that_a_file_leaves_out_are_told(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, part = tmp_path / "whole.json", tmp_path / "part.json"
+    export = ["export", str(project), "--to", "json"]
+    assert main([*export, "-o", str(whole), "--assignment", "int4"]) == 0
+    assert "leaves out" not in capsys.readouterr().err
+    document = json.loads(whole.read_text())
+    names = list(document["layers"])
+    again = [*export, "-o", str(tmp_path / "again.json"), "--overwrite"]
+    for number, told in ((1, names[1]), (3, f"{names[1]} and 2 more")):
+        kept = {n: document["layers"][n] for n in names[:1] + names[1 + number :]}
+        part.write_text(json.dumps(document | {"layers": kept}))
+        assert main([*again, "--assignment", str(part)]) == 0
+        said = f"part.json leaves out {number} of {len(names)} layers, which stay float"
+        assert f"{said}: {told}\n" in capsys.readouterr().err
+    assert main([*again, "--assignment", str(whole)]) == 0
+    assert "leaves out" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["layer", "site"])
+def test_inputs_per_channel_are_refused_by_name(
+    ask: Ask, project: Path, tmp_path: Path, place: str
+) -> None:
+    file = tmp_path / "a.json"
+    assert ask("export", project, "--to", "json", "-o", file)[0] == 0
+    document = json.loads(file.read_text())
+    name = list(document["layers"])[2]
+    scheme = {"format": "int8", "granularity": "channel"}
+    if place == "layer":
+        document["layers"][name]["input"] = scheme
+    else:
+        document["sites"] = {name: scheme}
+    file.write_text(json.dumps(document))
+    # A model that is not there: it is not even looked for.
+    words = ["evaluate", project, "--assignment", file, "--model", tmp_path / "none"]
+    code, told = ask(*words)
+    where = f"{name}, input" if place == "layer" else f"site {name}"
+    assert code == 2
+    assert told["error"]["what"] == (
+        f"{where}: Activations have one range per tensor or per token."
+    )
+    assert "int8/token" in told["error"]["hint"]
+
+
 def test_export_does_not_replace_a_file(
     ask: Ask, project: Path, tmp_path: Path
 ) -> None:
