@@ -17,15 +17,15 @@ MARGIN = 1 << 20
 
 @contextlib.contextmanager
 def replacing(target: Path, base: Path | None, more: int) -> Iterator[Path]:
-    """Yield a copy to be changed, which then takes the name of `target`.
+    """Yield a path to write to; the file there then takes the name of `target`.
 
     Args:
         target: The file to replace or make.
-        base: The file to copy; None leaves it to be made afresh.
-        more: Bytes that will be added to it.
+        base: The file whose contents will be copied; None when there is none.
+        more: Bytes that will be written besides.
 
     Yields:
-        Path of the copy, in the folder of `target`.
+        The path, in the folder of `target`.
 
     Raises:
         AnalysisError: the disk is full or the folder cannot be written; `target`
@@ -33,12 +33,10 @@ def replacing(target: Path, base: Path | None, more: int) -> Iterator[Path]:
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        size = 0 if base is None else base.stat().st_size
+        size = more + (0 if base is None else base.stat().st_size)
         # HDF5 fails hard on a full disk, so do not begin what would not fit.
-        if shutil.disk_usage(target.parent).free < size + more + MARGIN:
-            raise OSError(f"No space left for {(size + more) / 1e6:.0f} MB")
-        if base is not None:
-            shutil.copyfile(base, temporary)
+        if shutil.disk_usage(target.parent).free < size + MARGIN:
+            raise OSError(f"No space left for {size / 1e6:.0f} MB")
         yield temporary
         _sync(temporary)
         os.replace(temporary, target)

@@ -1,8 +1,11 @@
 """The project file: HDF5, self-describing, never open for writing in place.
 
 A change is made in a copy beside the file, which is synced and then takes its name:
-whatever kills the process, the file is either the old or the new one. Any HDF5
-viewer can read it (`analysis/layout.py` says what the groups hold):
+whatever kills the process, the file is either the old or the new one. The copy is
+made object by object, so the room of what was deleted or replaced is not copied: HDF5
+can keep a list of such room in the file, but closing a file with one may never return
+(https://github.com/HDFGroup/hdf5/issues/5121). Any HDF5 viewer can read the file
+(`analysis/layout.py` says what the groups hold):
 
     /               @format @version @tool @uuid @generation @created @saved
     /model          @name @digest @source @architecture, details, layers/...
@@ -257,8 +260,9 @@ class ResultStore:
         more = sum(
             array.nbytes for new in changes.arrays.values() for array in new.values()
         )
-        with replacing(self.path, None if base is None else base.path, more) as copy:
-            _write(copy, header, changes)
+        source = None if base is None else base.path
+        with replacing(self.path, source, more) as copy:
+            _write(copy, source, header, changes)
         self._places = {} if base is None else dict(base._places)
         for run in changes.deleted:
             self._places.pop(run, None)
@@ -269,12 +273,12 @@ class ResultStore:
                     self._places[run] = dict(_find_arrays(group))
 
 
-def _write(path: Path, header: Header, changes: Changes) -> None:
-    # The free-space table is kept in the file, so what one commit replaces makes
-    # room for the next.
-    is_old = path.exists()
-    options = {} if is_old else {"fs_strategy": "page", "fs_persist": True}
-    with h5py.File(path, "r+" if is_old else "w", libver=_LIBVER, **options) as file:
+def _write(path: Path, base: Path | None, header: Header, changes: Changes) -> None:
+    # Without a cache of chunks a full disk is an error of the write, not of some later
+    # closing that nobody hears of.
+    with h5py.File(path, "w", libver=_LIBVER, rdcc_nbytes=0) as file:
+        if base is not None:
+            _copy(base, file, changes.deleted)
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
         file.attrs["tool"] = tool_version()
@@ -286,13 +290,24 @@ def _write(path: Path, header: Header, changes: Changes) -> None:
         if changes.evaluations is not None:
             put_array(file, "evaluations", changes.evaluations)
         runs = file.require_group("runs")
-        for run in changes.deleted:
-            if str(run) in runs:
-                del runs[str(run)]
         for run, tree in changes.runs.items():
             group = runs.require_group(str(run))
             write_tree(group, tree, keep=("arrays", "stacks"))
             _write_arrays(group, changes.arrays.get(run, {}))
+
+
+def _copy(base: Path, file: h5py.File, deleted: tuple[int, ...]) -> None:
+    """Copy everything of a project file but the deleted runs."""
+    gone = {str(run) for run in deleted}
+    runs = file.create_group("runs")
+    with h5py.File(base, "r") as old:
+        for name in old:
+            if name != "runs":
+                old.copy(name, file)
+        old_runs = group_of(old, "runs")
+        for name in old_runs:
+            if name not in gone:
+                old_runs.copy(name, runs)
 
 
 def _header(file: h5py.File) -> Header:

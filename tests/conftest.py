@@ -81,14 +81,19 @@ def no_leaks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     deadline = time.monotonic() + GRACE_SECONDS
     while True:
-        left = [
-            *(_threads() - threads),
-            *(set(multiprocessing.active_children()) - processes),
-            *(process.args for process in started if process.poll() is None),
-        ]
+        children = set(multiprocessing.active_children()) - processes
+        commands = [process for process in started if process.poll() is None]
+        left = [*(_threads() - threads), *children, *(c.args for c in commands)]
         if not left or time.monotonic() > deadline:
             break
         time.sleep(0.01)
+    for process in (*children, *commands):
+        # The next test is not to suffer for this one, nor the end of the run.
+        process.kill()
+    for child in children:
+        child.join()
+    for command in commands:
+        command.wait()
     assert not left, f"left running: {left}"
 
 

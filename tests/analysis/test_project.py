@@ -5,7 +5,6 @@ import errno
 import io
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from quant_core.errors import QuantError
 from quant_core.scheme import Scheme
 from quant_core.sites import Layer, Site, Unlisted
 from tests.budget import assert_within, clock, spent
+from tests.killing import breeding
 
 INT4, INT8 = Scheme("int4"), Scheme("int8")
 NAN = float("nan")
@@ -726,7 +726,7 @@ def test_full_disk_loses_nothing(
     before = path.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(journal, "write_some", full)
-        patch.setattr(replace.shutil, "copyfile", no_copy)
+        patch.setattr(h5py.Group, "copy", no_copy)
         with pytest.raises(AnalysisError, match="disk is full"):
             project.apply(run, update("block.0.k_proj"))
         with pytest.raises(AnalysisError, match="disk is full"):
@@ -753,7 +753,7 @@ def test_disk_that_stays_full_keeps_what_the_journal_has(
 
     run = project.begin_run("weights")
     with monkeypatch.context() as patch:
-        patch.setattr(replace.shutil, "copyfile", no_copy)
+        patch.setattr(h5py.Group, "copy", no_copy)
         project.apply(run, update("block.0.q_proj"))
         with pytest.raises(AnalysisError, match="disk is full"):
             project.end_run(run)
@@ -831,7 +831,7 @@ def test_sixty_thousand_layers_are_edited_at_once() -> None:
 # -- kill test -------------------------------------------------------------------------
 
 WRITER = """
-import os, sys
+import os
 import numpy as np
 from analysis.method import Row, Update
 from analysis.project import Project
@@ -840,7 +840,7 @@ from quant_core.scheme import Scheme
 def work(path, acks):
     log = os.open(acks, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     project = Project.open(path)
-    print("ready", flush=True)
+    os.write(log, b"open 0 0\\n")
     names = [layer.name for layer in project.info.layers]
     bits = 2
     while True:
@@ -861,17 +861,6 @@ def work(path, acks):
             os.write(log, f"save {run} {bits}\\n".encode())
         for old in project.runs[:-3]:
             project.delete_run(old.id)
-
-for line in sys.stdin:
-    path, acks = line.rstrip("\\n").split("\\t")
-    child = os.fork()
-    if not child:
-        try:
-            print(os.getpid(), flush=True)
-            work(path, acks)
-        finally:
-            os._exit(3)
-    print(os.waitpid(child, 0)[1], flush=True)
 """
 
 
@@ -879,26 +868,17 @@ for line in sys.stdin:
 def test_killed_at_any_moment_it_opens_again(path: Path, tmp_path: Path) -> None:
     Project.create(model(), path).close()
     acks, dice = tmp_path / "acks", random.Random(0)
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-c", WRITER]
-    pipe = subprocess.PIPE
     saved = None
-    with subprocess.Popen(command, cwd=root, stdin=pipe, stdout=pipe, text=True) as zoo:
-        assert zoo.stdin is not None
-        assert zoo.stdout is not None
+    with breeding(WRITER) as writers:
         for _ in range(20):
             acks.unlink(missing_ok=True)
-            zoo.stdin.write(f"{path}\t{acks}\n")
-            zoo.stdin.flush()
-            child = int(zoo.stdout.readline())
-            assert zoo.stdout.readline() == "ready\n"
+            writers.start(path, acks)
+            writers.wait_for(lambda: acks.exists() and acks.stat().st_size > 0)
             time.sleep(dice.uniform(0, 0.12))
-            os.kill(child, signal.SIGKILL)
-            assert int(zoo.stdout.readline()) == signal.SIGKILL
-            lines = acks.read_text().split("\n")[:-1] if acks.exists() else []
+            writers.kill()
+            lines = acks.read_text().split("\n")[:-1]
             with Project.open(path) as project:
                 saved = check_killed(project, [line.split() for line in lines], saved)
-        zoo.stdin.close()
 
 
 def check_killed(
@@ -915,7 +895,7 @@ def check_killed(
             steps[int(run)] = int(number)
         elif kind == "save":
             saved = int(number)
-        elif int(run) in runs:
+        elif kind == "end" and int(run) in runs:
             assert runs[int(run)].status == "complete"
     for run, last in steps.items():
         if run not in runs:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +34,7 @@ from quant_core.scheme import Scheme
 from tests.analysis.test_project import crash
 from tests.app.helpers import FakeClient, analysed, model_info
 from tests.app.workers import streaming
+from tests.killing import breeding
 
 ROOT = Path(__file__).parents[2]
 posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes")
@@ -232,10 +231,11 @@ def test_damaged_notes_are_passed_over(window):
 # -- killed -------------------------------------------------------------------------
 
 SITTER = """
-import os, random, sys
+import os
 import app.main_window  # before the fork: it takes most of the time
 
-def work(settings, seed, log):
+def work(settings, acks):
+    log = os.open(acks, os.O_WRONLY | os.O_CREAT)
     from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
     from analysis.messages import Opened, Progress, Started
@@ -275,37 +275,20 @@ def work(settings, seed, log):
     timer.timeout.connect(step)
     timer.start(5)
     app.exec()
-
-for line in sys.stdin:
-    settings, seed, acks = line.rstrip("\\n").split("\\t")
-    child = os.fork()
-    if not child:
-        try:
-            work(settings, int(seed), os.open(acks, os.O_WRONLY | os.O_CREAT))
-        finally:
-            os._exit(3)
-    print(child, flush=True)
-    print(os.waitpid(child, 0)[1], flush=True)
 """
 
 
 @posix
 def test_a_killed_window_is_offered_again_with_all_it_showed(tmp_path):
     settings, acks = tmp_path / "settings.ini", tmp_path / "acks"
-    dice, pipe = random.Random(0), subprocess.PIPE
-    command = [sys.executable, "-c", SITTER]
-    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as zoo:
-        assert zoo.stdin is not None
-        assert zoo.stdout is not None
-        for number in range(20):
+    dice = random.Random(0)
+    with breeding(SITTER) as sitters:
+        for _ in range(20):
             acks.unlink(missing_ok=True)
-            zoo.stdin.write(f"{settings}\t{number}\t{acks}\n")
-            zoo.stdin.flush()
-            child = int(zoo.stdout.readline())
-            wait_for(lambda: acks.exists() and acks.stat().st_size > 0)
+            sitters.start(settings, acks)
+            sitters.wait_for(lambda: acks.exists() and acks.stat().st_size > 0)
             time.sleep(dice.uniform(0, 0.2))
-            os.kill(child, signal.SIGKILL)
-            assert int(zoo.stdout.readline()) == signal.SIGKILL
+            sitters.kill()
             shown = int(acks.read_text().split("\n")[-2])
             recovery = Recovery(tmp_path / "sessions")
             [entry] = recovery.lost()
@@ -317,14 +300,6 @@ def test_a_killed_window_is_offered_again_with_all_it_showed(tmp_path):
                 assert project.recovered
                 assert any(project.assignment.scheme_of(i) for i in range(36))
             recovery.discard(entry)
-        zoo.stdin.close()
-
-
-def wait_for(condition) -> None:
-    deadline = time.monotonic() + 300
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @posix

@@ -215,21 +215,23 @@ def test_ctrl_c_in_a_terminal(tmp_path: Path) -> None:
     path = tmp_path / "p.qscope"
     words = [*ANALYZE, "int4,int8", "-o", str(path), "--measures", "measured_error"]
     words[words.index("4")] = "300"
-    running = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "analysis", *words],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert running.stderr is not None
-    for line in running.stderr:
-        if line.startswith("measured_error"):
-            break
-    running.send_signal(signal.SIGINT)
-    said = running.stderr.read()
-    running.stderr.close()
-    assert running.wait(60) == 130, said
+    ) as running:
+        assert running.stderr is not None
+        try:
+            for line in running.stderr:
+                if line.startswith("measured_error"):
+                    break
+            running.send_signal(signal.SIGINT)
+            _, said = running.communicate(timeout=60)
+        finally:
+            running.kill()
+    assert running.returncode == 130, said
     assert "--resume continues" in said
     assert "Traceback" not in said
     with Project.open(path) as project:
