@@ -20,8 +20,8 @@ from torch import Tensor
 from quant_core.errors import QuantError
 from quant_core.folds import Fold, Patches, folds_of
 
-_CORE_BLOCK = 1 << 19  # 2 MB per core: in the last cache, worth some forty calls
-_CPU_BLOCK = 1 << 21
+_CORE_BLOCK = 1 << 20  # 4 MB per core: in the last cache, worth some thirty calls
+_CPU_BLOCK = 1 << 22
 _DEVICE_BLOCK = 1 << 24
 _EVEN = 64  # rows of a block: a multiple of it, so that none is left over in its fold
 _SMALLEST = -120  # 2**120 is still a float32 factor
