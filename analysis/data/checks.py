@@ -72,14 +72,12 @@ def _check_mask(name: str, mask: torch.Tensor, ids: torch.Tensor | None) -> None
             value=str(list(mask.shape)),
             allowed=str(list(ids.shape)),
         )
-    empty = ~mask.bool().flatten(1).any(1)
-    if empty.any():
-        raise AnalysisError(
-            f"{int(empty.sum())} of {len(mask)} samples of {name} attend to no token.",
-            value=f"sample {int(empty.nonzero()[0, 0])} is the first",
-            allowed="at least one 1 in every sample",
-            hint="Leave these samples out.",
-        )
+    _refuse(
+        ~mask.bool().any(1),
+        f"{name} attend to no token",
+        "at least one 1 in every sample",
+        "Leave these samples out.",
+    )
 
 
 def _check(name: str, value: torch.Tensor, spec: InputSpec | None) -> None:
@@ -89,18 +87,28 @@ def _check(name: str, value: torch.Tensor, spec: InputSpec | None) -> None:
             if value.dim() > 1
             else (~torch.isfinite(value))
         )
-        if bad.any():
-            raise AnalysisError(
-                f"{int(bad.sum())} of {len(value)} samples of {name} hold NaN or inf.",
-                value=f"sample {int(bad.nonzero()[0, 0])} is the first",
-                allowed="finite numbers",
-                hint="Leave these samples out or repair the preprocessing.",
-            )
+        _refuse(
+            bad,
+            f"{name} hold NaN or inf",
+            "finite numbers",
+            "Leave these samples out or repair the preprocessing.",
+        )
     if spec is None:
         return
     _check_shape(name, value, spec)
     if spec.kind == "int" and spec.high is not None:
         _check_range(name, value, spec.high)
+
+
+def _refuse(bad: torch.Tensor, what: str, allowed: str, hint: str) -> None:
+    """Raise `AnalysisError` when any sample is bad, bool `[samples]`."""
+    if bad.any():
+        raise AnalysisError(
+            f"{int(bad.sum())} of {len(bad)} samples of {what}.",
+            value=f"sample {int(bad.nonzero()[0, 0])} is the first",
+            allowed=allowed,
+            hint=hint,
+        )
 
 
 def _check_shape(name: str, value: torch.Tensor, spec: InputSpec) -> None:
