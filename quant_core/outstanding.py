@@ -212,7 +212,7 @@ def _largest(
     table = fold.table(flat)
     by_group = (table.T if fold.is_run else table).view(fold.depth, *fold.shape)
     sizes = by_group.abs().amax(2)
-    at = torch.topk(sizes.view(-1), min(count, sizes.numel())).indices
+    at = torch.topk(sizes.reshape(-1), min(count, sizes.numel())).indices
     k, g1, g2 = np.unravel_index(at.cpu().numpy(), sizes.shape)
     place = (torch.from_numpy(index).to(flat.device) for index in (k, g1, g2))
     some, first, second = place
