@@ -175,6 +175,7 @@ def test_a_deleted_plot_no_longer_follows_the_theme(qapp, light):
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     # An exception in a slot fails the test.
     theme().set_mode("dark")
+    assert theme().is_dark
 
 
 def test_one_is_named_on_an_axis_of_counts(qapp):
