@@ -9,7 +9,7 @@ scalar with respect to `y`, the change of that scalar under `W + dW` is to first
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,11 @@ from torch import Tensor
 _GRADIENT_BYTES = 4 << 20
 """Per-sample gradients formed at a time, and patches of a convolution; more leaves the
 cache and is slower."""
+_OTHER_GRADIENT_BYTES = 256 << 20
+"""The same on an accelerator, where launches are dear and memory is fast."""
+_SAMPLES_TOGETHER = 8
+"""How many samples should share a reading of the candidates. Layers too large for that
+are gone through in parts, so that gradients and candidates of a part fit the cache."""
 
 
 def linear_projections(x: Tensor, g: Tensor, deltas: Tensor) -> Tensor:
@@ -43,16 +48,52 @@ def linear_projections(x: Tensor, g: Tensor, deltas: Tensor) -> Tensor:
         changed = F.linear(x, deltas.reshape(formats * out, width))
         changed = changed.view(n, positions, formats, out)
         return torch.einsum("ntfo,nto->nf", changed, g)
-    v = torch.empty(n, formats, device=x.device)
-    candidates = deltas.flatten(1).T
-    step = max(1, min(n, _GRADIENT_BYTES // (4 * out * width)))
-    buffer = torch.empty(step, out, width, device=x.device)
-    for start in range(0, n, step):
-        stop = min(start + step, n)
-        gradient = buffer[: stop - start]
-        torch.bmm(g[start:stop].transpose(1, 2), x[start:stop], out=gradient)
-        torch.mm(gradient.flatten(1), candidates, out=v[start:stop])
+    rows = x.unsqueeze(1)
+    columns = g.transpose(1, 2).unsqueeze(1)
+    return _projected(columns, lambda part: rows[part], deltas.unsqueeze(1))
+
+
+def _projected(
+    columns: Tensor,
+    rows: Callable[[slice], Tensor],
+    candidates: Tensor,
+    patches: int = 0,
+) -> Tensor:
+    """Return `v[n, f] = <columns[n] @ rows[n], candidates[f]>`, group by group.
+
+    Args:
+        columns: Output gradients `[N, groups, O, T]`.
+        rows: What some samples show to each output, `[n, groups, T, W]`.
+        candidates: `[F, groups, O, *W]`.
+        patches: Numbers formed for the rows of a sample, 0 when these exist.
+
+    Returns:
+        `[N, F]` float32.
+    """
+    n, _, out, _ = columns.shape
+    v = torch.zeros(n, len(candidates), device=columns.device)
+    room = _GRADIENT_BYTES if v.device.type == "cpu" else _OTHER_GRADIENT_BYTES
+    room //= 4
+    most = max(1, min(n, room // max(1, patches)))
+    each = candidates[0, :, 0].numel()
+    height = max(1, room // (min(most, _SAMPLES_TOGETHER) * each))
+    buffer = columns.new_empty(0)
+    for outputs in _ranges(out, height):
+        some = candidates[:, :, outputs].flatten(1).T
+        step = max(1, min(most, room // len(some)))
+        for part in _ranges(n, step):
+            a, b = columns[part, :, outputs].flatten(0, 1), rows(part).flatten(0, 1)
+            gradient = torch.bmm(
+                a, b, out=buffer.resize_(len(a), a.shape[1], b.shape[2])
+            )
+            v[part].addmm_(gradient.view(-1, len(some)), some)
     return v
+
+
+def _ranges(count: int, step: int) -> Iterator[slice]:
+    """Yield the ranges of at most `step` that make up `count`."""
+    for start in range(0, count, step):
+        yield slice(start, start + step)
 
 
 def embedding_projections(index: Tensor, g: Tensor, deltas: Tensor) -> Tensor:
@@ -82,7 +123,8 @@ def conv_projections(
 ) -> Tensor:
     """Return `v[n, f] = <g[n], conv(x[n], deltas[f])>`.
 
-    A transposed convolution is the adjoint of a convolution: call with `x` and `g`
+    The gradient of a sample by the weight is `g` times what each position sees. A
+    transposed convolution is the adjoint of a convolution: call with `x` and `g`
     exchanged.
 
     Args:
@@ -97,42 +139,36 @@ def conv_projections(
     Returns:
         `[N, F]` float32.
     """
-    n, kernel = len(g), deltas.shape[3:]
-    candidates = deltas.flatten(1).T
-    patches = math.prod(kernel) * x.shape[1] * math.prod(g.shape[2:])
-    unfolded = 0 if is_depthwise(x, groups) else patches
-    step = max(1, _GRADIENT_BYTES // (4 * max(1, len(candidates), unfolded)))
-    v = torch.empty(n, len(deltas), device=x.device)
-    for start in range(0, n, step):
-        part = slice(start, start + step)
-        gradient = conv_gradients(
-            x[part],
-            g[part],
-            kernel,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-        )
-        torch.mm(gradient.flatten(1), candidates, out=v[part])
-    return v
+    n, kernel, size = len(g), deltas.shape[3:], g.shape[2:]
+    if is_depthwise(x, groups):
+        slides = stride, padding, dilation
+        gradient = depthwise_gradients(x, g, kernel, *slides, groups)
+        return gradient.flatten(1) @ deltas.flatten(1).T
+
+    def rows(part: slice) -> Tensor:
+        seen = x[part].float()
+        return conv_rows(seen, kernel, stride, padding, dilation, groups, size)
+
+    candidates = deltas.reshape(len(deltas), groups, -1, *deltas.shape[2:])
+    candidates = candidates.movedim(3, -1)  # as in `conv_rows`
+    columns = g.float().reshape(n, groups, -1, math.prod(size))
+    patches = math.prod(kernel) * x.shape[1] * columns.shape[3]
+    return _projected(columns, rows, candidates, patches)
 
 
-def conv_gradients(
+def depthwise_gradients(
     x: Tensor,
     g: Tensor,
     kernel: Sequence[int],
-    *,
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
     groups: int,
 ) -> Tensor:
-    """Return the gradient of every sample by the weight of a convolution.
+    """Return the gradient of every sample by the weight of a depthwise convolution.
 
-    Patches of `x` turn the convolution into a matrix product whose gradient is `g`
-    times them. Where each output sees a single channel these products are tiny; there
-    the gradient is itself a convolution, of each channel of `x` with its `g`.
+    Each output sees a single channel, which makes matrix products tiny; but the
+    gradient is itself a convolution, of each channel of `x` with its `g`.
 
     Args:
         x: Inputs `[N, C, *size]`.
@@ -141,66 +177,30 @@ def conv_gradients(
         stride: As in `conv_projections`.
         padding: As in `conv_projections`.
         dilation: As in `conv_projections`.
-        groups: Number of groups.
+        groups: Number of groups, `C`.
 
     Returns:
-        `[N, O, C / groups, *kernel]` float32.
+        `[N, O, 1, *kernel]` float32.
     """
-    x, g = x.float(), g.float()
     n, out = g.shape[:2]
-    if is_depthwise(x, groups):
-        convolve = (F.conv1d, F.conv2d, F.conv3d)[len(kernel) - 1]
-        # Strides and dilations change places: the kernel is where `g` slid along.
-        found = convolve(
-            x.reshape(1, -1, *x.shape[2:]),
-            g.reshape(n * out, 1, *g.shape[2:]),
-            stride=tuple(dilation),
-            padding=tuple(padding),
-            dilation=tuple(stride),
-            groups=n * groups,
-        )
-        for axis, size in enumerate(kernel):
-            found = found.narrow(2 + axis, 0, size)
-        return found.reshape(n, out, 1, *kernel)
-    patches = conv_patches(x, kernel, stride, padding, dilation, g.shape[2:])
-    patches = patches.reshape(n, groups, -1, patches.shape[-1])
-    g = g.reshape(n, groups, out // groups, -1)
-    return (g @ patches.transpose(-1, -2)).reshape(n, out, -1, *kernel)
+    convolve = (F.conv1d, F.conv2d, F.conv3d)[len(kernel) - 1]
+    # Strides and dilations change places: the kernel is where `g` slid along.
+    found = convolve(
+        x.float().reshape(1, -1, *x.shape[2:]),
+        g.float().reshape(n * out, 1, *g.shape[2:]),
+        stride=tuple(dilation),
+        padding=tuple(padding),
+        dilation=tuple(stride),
+        groups=n * groups,
+    )
+    for axis, size in enumerate(kernel):
+        found = found.narrow(2 + axis, 0, size)
+    return found.reshape(n, out, 1, *kernel)
 
 
 def is_depthwise(x: Tensor, groups: int) -> bool:
     """Tell whether every group of a convolution of `x` has one channel of several."""
     return groups > 1 and x.shape[1] == groups
-
-
-def conv_patches(
-    x: Tensor,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    size: Sequence[int],
-) -> Tensor:
-    """Return `[N, C, kernel elements, positions]`: what each output position sees."""
-    axes = len(kernel)
-    if all(k == s == 1 for k, s in zip(kernel, stride, strict=True)) and not any(
-        padding
-    ):
-        return x.flatten(2).unsqueeze(2)  # each its own input, and no copy of it
-    pad = [p for q in reversed(padding) for p in (q, q)]
-    view = F.pad(x, pad)
-    for axis in range(axes):
-        span = dilation[axis] * (kernel[axis] - 1) + 1
-        view = view.unfold(2 + axis, span, stride[axis])
-        view = view.narrow(2 + axis, 0, size[axis])
-    for axis, step in enumerate(dilation):
-        steps = [slice(None)] * view.dim()
-        steps[2 + axes + axis] = slice(None, None, step)
-        view = view[tuple(steps)]
-    order = [0, 1, *range(2 + axes, 2 + 2 * axes), *range(2, 2 + axes)]
-    view = view.permute(order)
-    n, channels = view.shape[:2]
-    return view.reshape(n, channels, math.prod(kernel), -1)
 
 
 def conv_rows(
@@ -214,30 +214,45 @@ def conv_rows(
 ) -> Tensor:
     """Return `[N, groups, positions, kernel elements * C / groups]`, channels fastest.
 
-    The same numbers as `conv_patches`, position by position. With the channels
-    together in memory, a row is copied in a few runs instead of element by element.
+    What each output position sees of `x`. Copied in runs along the kernel and its
+    channels or along the positions, whichever lie together for longer: the result is
+    laid out in memory accordingly.
+
+    Args:
+        x: Inputs `[N, C, *size]`.
+        kernel: Size of the kernel, per spatial axis.
+        stride: As in `conv_projections`.
+        padding: As in `conv_projections`.
+        dilation: As in `conv_projections`.
+        groups: Number of groups.
+        size: Positions of the output, per spatial axis.
     """
     axes, n = len(kernel), len(x)
     split = x.reshape(n, groups, -1, *x.shape[2:])
     if math.prod(kernel) == 1 and not any(padding) and set(stride) == {1}:
         return split.flatten(3).transpose(2, 3)
-    padded = x.new_zeros(
-        n,
-        groups,
-        *[s + 2 * p for s, p in zip(x.shape[2:], padding, strict=True)],
-        split.shape[2],
-    )
-    inside = padded
-    for axis, (width, p) in enumerate(zip(x.shape[2:], padding, strict=True)):
-        inside = inside.narrow(2 + axis, p, width)
-    inside.copy_(split.movedim(2, -1))
-    view = padded
+    channels = split.shape[2]
+    across = channels * (kernel[-1] if dilation[-1] == 1 else 1)
+    along = size[-1] if stride[-1] == 1 else 1
+    if along > across:
+        view = F.pad(split, [p for q in reversed(padding) for p in (q, q)])
+        view = view.movedim(2, -1)
+    else:
+        padded = [s + 2 * p for s, p in zip(x.shape[2:], padding, strict=True)]
+        view = inside = x.new_zeros(n, groups, *padded, channels)
+        for axis, (width, p) in enumerate(zip(x.shape[2:], padding, strict=True)):
+            inside = inside.narrow(2 + axis, p, width)
+        inside.copy_(split.movedim(2, -1))
     for axis in range(axes):
         span = dilation[axis] * (kernel[axis] - 1) + 1
         view = view.unfold(2 + axis, span, stride[axis]).narrow(2 + axis, 0, size[axis])
         view = view[..., :: dilation[axis]]
-    channels = 2 + axes
-    return view.movedim(channels, -1).reshape(n, groups, math.prod(size), -1)
+    view = view.movedim(2 + axes, -1)  # [N, groups, *size, *kernel, C / groups]
+    positions = math.prod(size)
+    if along > across:
+        view = view.movedim(tuple(range(2, 2 + axes)), tuple(range(-axes, 0)))
+        return view.reshape(n, groups, -1, positions).transpose(2, 3)
+    return view.reshape(n, groups, positions, -1)
 
 
 def activation_projections(x_change: Tensor, gradient: Tensor) -> Tensor:

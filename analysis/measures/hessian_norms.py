@@ -25,7 +25,7 @@ from analysis.measures.sample_layout import (
     UseKey,
     split_samples,
 )
-from quant_core.projections import conv_gradients, conv_rows, is_depthwise
+from quant_core.projections import conv_rows, depthwise_gradients, is_depthwise
 from quant_core.sites import Layer
 from quant_core.tap import WeightUse
 
@@ -156,14 +156,8 @@ def _conv_factors(
         x, gradient = gradient, x
     shape = (len(x), groups, gradient.shape[1] // groups)
     if is_depthwise(x, groups) and not by_position:
-        formed = conv_gradients(
-            x,
-            gradient,
-            kernel,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
+        formed = depthwise_gradients(
+            x, gradient, kernel, stride, padding, dilation, groups
         )
         a = torch.eye(shape[-1], device=x.device).expand(*shape, -1)
         b = formed.reshape(*shape, -1)

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 
 from quant_core.projections import (
     activation_projections,
-    conv_patches,
     conv_projections,
     conv_rows,
     embedding_projections,
@@ -28,10 +27,14 @@ def test_linear(positions: int) -> None:
             torch.testing.assert_close(v[n, f], truth, rtol=1e-4, atol=1e-4)
 
 
-def test_linear_does_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rows", [0, 1, 2, 9])
+def test_linear_does_not_depend_on_the_chunk(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x, g, deltas = torch.randn(9, 5, 6), torch.randn(9, 5, 4), torch.randn(3, 4, 6)
     whole = linear_projections(x, g, deltas)
-    monkeypatch.setattr("quant_core.projections._GRADIENT_BYTES", 2 * 4 * 6 * 4)
+    # So many rows of the gradient of 8 samples, or of one row of one.
+    monkeypatch.setattr("quant_core.projections._GRADIENT_BYTES", 4 * 6 * 8 * rows)
     torch.testing.assert_close(linear_projections(x, g, deltas), whole)
 
 
@@ -76,9 +79,10 @@ def test_conv(
     outputs = [conv(x, delta, **how, **extra) for delta in deltas]
     truth = torch.stack([(y * g).flatten(1).sum(1) for y in outputs], 1)
     torch.testing.assert_close(v, truth, rtol=1e-3, atol=1e-3)
-    monkeypatch.setattr("quant_core.projections._GRADIENT_BYTES", 1)  # one by one
-    single = conv_projections(first, second, deltas, **how)
-    torch.testing.assert_close(single, v, rtol=1e-4, atol=1e-4)
+    for room in (1, 2000):  # one sample and output at a time, and a few
+        monkeypatch.setattr("quant_core.projections._GRADIENT_BYTES", room)
+        parts = conv_projections(first, second, deltas, **how)
+        torch.testing.assert_close(parts, v, rtol=1e-4, atol=1e-4)
 
 
 def test_activation() -> None:
@@ -98,7 +102,7 @@ def test_activation() -> None:
         ((5, 4, 6), (3, 2, 2), (1, 2, 1), (1, 1, 0), (1, 1, 2)),
     ],
 )
-def test_rows_of_a_convolution_are_its_patches_by_position(
+def test_rows_of_a_convolution_are_what_each_position_sees(
     size: tuple[int, ...],
     kernel: tuple[int, ...],
     stride: tuple[int, ...],
@@ -111,8 +115,6 @@ def test_rows_of_a_convolution_are_its_patches_by_position(
     weight = torch.randn(8, 4 // groups, *kernel)
     y = convolve(x, weight, None, stride, padding, dilation, groups)
     rows = conv_rows(x, kernel, stride, padding, dilation, groups, y.shape[2:])
-    patches = conv_patches(x, kernel, stride, padding, dilation, y.shape[2:])
-    expected = patches.reshape(3, groups, 4 // groups, -1, rows.shape[2])
-    torch.testing.assert_close(
-        rows, expected.permute(0, 1, 4, 3, 2).flatten(3), rtol=0, atol=0
-    )
+    columns = weight.unflatten(0, (groups, -1)).movedim(2, -1).flatten(2)
+    found = columns @ rows.transpose(-1, -2)
+    torch.testing.assert_close(found.reshape(y.shape), y, rtol=1e-4, atol=1e-5)
