@@ -118,12 +118,13 @@ class Candidates:
 
 def fitting_schemes(layer: Layer, schemes: Iterable[Scheme]) -> tuple[Scheme, ...]:
     """Return the schemes whose groups divide the weight of a layer."""
-    fitting = []
-    for scheme in schemes:
+    schemes = tuple(schemes)
+    fitting = set()
+    for granularity in {scheme.granularity for scheme in schemes}:
         with contextlib.suppress(QuantError):
-            group_count(layer.shape, scheme.granularity, layer.channel_axes)
-            fitting.append(scheme)
-    return tuple(fitting)
+            group_count(layer.shape, granularity, layer.channel_axes)
+            fitting.add(granularity)
+    return tuple(scheme for scheme in schemes if scheme.granularity in fitting)
 
 
 def _layers(names: Sequence[str], limit: int = 3) -> str:

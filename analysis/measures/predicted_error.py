@@ -281,8 +281,7 @@ class _Probing:
     def _weights(
         self, output: Tensor, batch: Batch, rows_per_sample: bool
     ) -> NDArray[np.float64]:
-        _, weight = self.task.error(output, output, batch)
-        kept = weight.double().cpu().numpy()
+        kept = self.task.weight(output, batch).cpu().numpy()
         return kept if rows_per_sample else kept.sum(keepdims=True)
 
     def _finite(
@@ -364,9 +363,9 @@ class _Probing:
         work: float,
         note: str,
     ) -> Update:
-        value, stderr = rows.own()
-        found = columns.rows(value, stderr, self.broken)
-        arrays = rows.arrays() if rows.samples else {}
+        own = rows.own()
+        found = columns.rows(own[0], own[1], self.broken)
+        arrays = rows.arrays(own) if rows.samples else {}
         if self.outputs:
             arrays["predicted_error/outputs"] = np.array([self.outputs])
         arrays["predicted_error/columns"] = columns.array()

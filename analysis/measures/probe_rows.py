@@ -113,12 +113,16 @@ class ProbeRows:
         factor = n / (n - 1) if n > 1 else np.nan
         return np.stack([value, np.sqrt(factor * np.maximum(spread, 0)) / total])
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return what `analysis.prediction.Predictor` reads, under its names."""
+    def arrays(self, own: NDArray[np.float64]) -> dict[str, np.ndarray]:
+        """Return what `analysis.prediction.Predictor` reads, under its names.
+
+        Args:
+            own: What `own` returned.
+        """
         kept: dict[str, np.ndarray] = {
             "predicted_error/weight": np.concatenate(self._weight),
             "predicted_error/sample": np.concatenate(self._sample),
-            "predicted_error/own": self.own(),
+            "predicted_error/own": own,
         }
         if self._rows is not None:
             kept["predicted_error/v"] = np.concatenate(self._rows)

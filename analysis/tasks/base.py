@@ -34,6 +34,10 @@ class Task(Protocol):
         """Return `(numerator [N], weight [N])` in float64."""
         ...
 
+    def weight(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the weight of `error` for a float output, `[N]` in float64."""
+        ...
+
     def against(
         self, reference: torch.Tensor, batch: Batch
     ) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:

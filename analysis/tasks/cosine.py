@@ -30,13 +30,17 @@ class Cosine(Mse):
         self, reference: torch.Tensor, quantized: torch.Tensor, batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return distances summed over vectors, and their number, per sample."""
-        del batch
         z, q = self._vectors(reference).double(), self._vectors(quantized).double()
         # Half the squared chord: 1 - cos without its cancellation, 0 when equal.
         chord = F.normalize(z, dim=-1) - F.normalize(q, dim=-1)
-        real = z.square().sum(-1) > 0  # padding was set to zero
-        distance = chord.square().sum(-1).div(2).masked_fill(~real, 0.0)
-        return distance.sum(1), real.sum(1, dtype=torch.float64)
+        distance = chord.square().sum(-1).div(2)
+        distance = distance.masked_fill(~self._real(reference), 0.0)
+        return distance.sum(1), self.weight(reference, batch)
+
+    def weight(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the number of vectors per sample."""
+        del batch
+        return self._real(output).sum(1, dtype=torch.float64)
 
     def probe(
         self, output: torch.Tensor, batch: Batch, signs: torch.Tensor
@@ -49,6 +53,10 @@ class Cosine(Mse):
         u = signs - unit * (unit * signs).sum(-1, keepdim=True)
         u = torch.where(length > 0, u / (length * 2**0.5), 0.0)
         return u.reshape(output.shape)
+
+    def _real(self, output: torch.Tensor) -> torch.Tensor:
+        """Return which vectors are no padding, which was set to zero."""
+        return self._vectors(output).double().square().sum(-1) > 0
 
     def _vectors(self, output: torch.Tensor) -> torch.Tensor:
         """Return the output as `[N, vectors, D]`."""

@@ -53,6 +53,10 @@ class Kl:
         """Return KL summed over positions, and the number of positions, per sample."""
         return self.against(reference, batch)(quantized)
 
+    def weight(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the number of positions per sample."""
+        return self._positions(output, batch).sum(1, dtype=torch.float64)
+
     def against(
         self, reference: torch.Tensor, batch: Batch
     ) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
@@ -62,7 +66,7 @@ class Kl:
         """
         classes = reference.shape[-1]
         p, keep = reference.reshape(-1, classes), self._positions(reference, batch)
-        weight = keep.sum(1, dtype=torch.float64)
+        weight = self.weight(reference, batch)
         rows = max(1, _CHUNK // classes)
         keeps = p.numel() <= _KEPT
         known = [_Floats.of(some) for some in torch.split(p, rows)] if keeps else []

@@ -53,10 +53,14 @@ class Mse:
         self, reference: torch.Tensor, quantized: torch.Tensor, batch: Batch
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return squared distance and signal power per sample."""
-        del batch
         z = reference.reshape(len(reference), -1).double()
         difference = quantized.reshape(z.shape).double() - z
-        return difference.square().sum(1), z.square().sum(1)
+        return difference.square().sum(1), self.weight(reference, batch)
+
+    def weight(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Return the signal power per sample."""
+        del batch
+        return output.reshape(len(output), -1).double().square().sum(1)
 
     def against(
         self, reference: torch.Tensor, batch: Batch

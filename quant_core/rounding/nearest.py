@@ -47,15 +47,18 @@ class Grid:
         points = [one.zero_point for one in params]
         if all(_alone(formats[start:stop]) for start, stop in _runs(formats)):
             return cls(tuple(formats), scale)
-        shape = (1, 1) if all(point is None for point in points) else scale.shape[1:]
         ends = []
-        for end in ("grid_min", "grid_max"):
-            made = scale.new_empty((len(formats), *shape))
-            for row, number_format, point in zip(made, formats, points, strict=True):
-                row.fill_(getattr(number_format, end))
-                if point is not None:
-                    row.sub_(point)
-            ends.append(made)
+        for numbers in (
+            [one.grid_min for one in formats],
+            [one.grid_max for one in formats],
+        ):
+            end = scale.new_tensor(numbers).view(-1, 1, 1)
+            if any(point is not None for point in points):
+                end = end.repeat(1, *scale.shape[1:])
+                for row, point in zip(end, points, strict=True):
+                    if point is not None:
+                        row.sub_(point)
+            ends.append(end)
         return cls(tuple(formats), scale, *ends)
 
     def part(

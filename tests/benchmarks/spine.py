@@ -341,7 +341,7 @@ def second_order(job: MeasureContext, changes: Changes) -> float:
     assert task is not None
     for batch, (z, up, down) in outputs_at(job, changes, (0.0, step, -step)):
         change = (up - down) / (2 * step)
-        weight = task.error(z, z, batch)[1]
+        weight = task.weight(z, batch)
         if task.key == "kl":
             p = z.softmax(-1)
             form = (p * change**2).sum(-1) - (p * change).sum(-1) ** 2

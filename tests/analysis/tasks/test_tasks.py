@@ -64,6 +64,7 @@ def test_error_is_positive_and_by_sample(
     other = output + 0.1 * draw(*output.shape, seed=1)
     numerator, weight = task.error(output, other, batch)
     assert (numerator > 0).all()
+    assert torch.equal(task.weight(output, batch), weight)
     one = Batch((), {k: v[1:2] for k, v in batch.kwargs.items()}, 1)
     alone = task.error(output[1:2], other[1:2], one)
     torch.testing.assert_close(alone[0], numerator[1:2])
