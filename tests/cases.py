@@ -363,6 +363,11 @@ def state_of(module: nn.Module) -> dict[str, Any]:
             for kind, hooks in vars(m).items()
             if kind.endswith("_hooks")
         },
+        "hooks of all modules": {
+            kind: len(hooks)
+            for kind, hooks in vars(nn.modules.module).items()
+            if kind.startswith("_global_") and hasattr(hooks, "__len__")
+        },
         "gradient hooks": {
             k: len(p._backward_hooks or ()) for k, p in module.named_parameters()
         },

@@ -13,8 +13,8 @@ _Words = NDArray[np.uint64]
 
 _BLOCK = 4  # words of one counter
 _ROUNDS = 10
-_FACTORS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
-_WEYL = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
+_FACTORS = np.array([[0xD2E7470EE14C6C93], [0xCA5A826395121157]], dtype=np.uint64)
+_WEYL = np.array([[0x9E3779B97F4A7C15], [0xBB67AE8584CAA73B]], dtype=np.uint64)
 
 
 def sample_signs(like: Tensor, *, first: int, seed: int, probe: int) -> Tensor:
@@ -119,33 +119,27 @@ def _first_words(samples: int, first: int, seed: int, probe: int) -> NDArray[np.
     Philox 4x64 with 10 rounds (Salmon et al. 2011, section 3.3), whose counter numpy
     moves to 1 before it is first used.
     """
-    sample = np.arange(first, first + samples, dtype=np.uint64)
-    named = sample << np.uint64(16) | np.uint64(probe)
-    key: list[_Words] = [np.full(samples, seed % 2**64, np.uint64), named]
-    one, zero = np.ones(samples, np.uint64), np.zeros(samples, np.uint64)
-    counter: list[_Words] = [one, zero, zero, zero]
+    key = np.empty((2, samples), np.uint64)
+    key[0] = seed % 2**64
+    key[1] = np.arange(first, first + samples, dtype=np.uint64) << np.uint64(16)
+    key[1] |= np.uint64(probe)
+    even, odd = np.zeros((2, 2, samples), np.uint64)  # words 0 and 2, 1 and 3
+    even[0] = 1
     for number in range(_ROUNDS):
         if number:
-            key = [k + np.uint64(step) for k, step in zip(key, _WEYL, strict=True)]
-        high_0, low_0 = _product(_FACTORS[0], counter[0])
-        high_1, low_1 = _product(_FACTORS[1], counter[2])
-        counter = [
-            high_1 ^ counter[1] ^ key[0],
-            low_1,
-            high_0 ^ counter[3] ^ key[1],
-            low_0,
-        ]
-    return np.stack(counter, axis=1)
+            key += _WEYL
+        high, low = _product(_FACTORS, even)
+        even, odd = high[::-1] ^ odd ^ key, low[::-1]
+    return np.stack([even[0], odd[0], even[1], odd[1]], axis=1)
 
 
-def _product(factor: int, x: _Words) -> tuple[_Words, _Words]:
-    """Return the upper and the lower 64 bits of `factor * x`."""
+def _product(a: _Words, b: _Words) -> tuple[_Words, _Words]:
+    """Return the upper and the lower 64 bits of `a * b`."""
     half, mask = np.uint64(32), np.uint64(2**32 - 1)
-    a, b = np.uint64(factor >> 32), np.uint64(factor % 2**32)
-    c, d = x >> half, x & mask
-    middle = a * d + (b * d >> half)
-    other = b * c + (middle & mask)
-    return a * c + (middle >> half) + (other >> half), np.uint64(factor) * x
+    a_high, a_low, b_high, b_low = a >> half, a & mask, b >> half, b & mask
+    middle = a_high * b_low + (a_low * b_low >> half)
+    other = a_low * b_high + (middle & mask)
+    return a_high * b_high + (middle >> half) + (other >> half), a * b
 
 
 def _signs(words: NDArray[np.uint64], size: int, like: Tensor) -> Tensor:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 
 from quant_core.sites import Site, SiteRole
 from quant_core.tap.owners import Owner
@@ -23,30 +27,28 @@ class Naming:
     @contextlib.contextmanager
     def following(self, network: nn.Module) -> Iterator[None]:
         """Know which module of a network is running, inside the block."""
+        paths = {id(module): path for path, module in network.named_modules()}
 
-        def pusher(path: str) -> Callable[..., None]:
-            return lambda _module, _args: self._enter(path)
+        def enter(module: nn.Module, _args: Any) -> None:
+            path = paths.get(id(module))
+            if path is not None:
+                self._path.append(path)
+                # A module called twice has the same sites both times.
+                self._counts.pop(path, None)
 
-        def pop(_module: nn.Module, _args: Any, _output: Any) -> None:
-            if len(self._path) > 1:
+        def leave(module: nn.Module, _args: Any, _output: Any) -> None:
+            if id(module) in paths and len(self._path) > 1:
                 self._path.pop()
 
-        handles: list[Any] = []
+        # One pair for all modules: to attach a pair to each takes as long as a small
+        # network takes to run a sample.
+        entering = register_module_forward_pre_hook(enter)
+        leaving = register_module_forward_hook(leave, always_call=True)
         try:
-            for path, module in network.named_modules():
-                handles.append(
-                    module.register_forward_pre_hook(pusher(path), prepend=True)
-                )
-                handles.append(module.register_forward_hook(pop, always_call=True))
             yield
         finally:
-            for handle in handles:
-                handle.remove()
-
-    def _enter(self, path: str) -> None:
-        self._path.append(path)
-        # A module called twice has the same sites both times.
-        self._counts.pop(path, None)
+            entering.remove()
+            leaving.remove()
 
     def _count(self, op: str) -> int:
         counts = self._counts.setdefault(self._path[-1], {})
