@@ -77,7 +77,7 @@ class Measuring:
         self.context, self.task = context, task
         self.tap = Tap(module)
         self.layers = {layer.name: layer for layer in self.tap.layers}
-        self.parameters = dict(module.named_parameters())
+        self.parameters = self.tap.parameters
         fixed = context.model.input_hints.get("batch_size")
         size = int(fixed or context.batch_size or usual_batch(data))
         self.batches = [batch.to(context.device) for batch in data.batches(size)]

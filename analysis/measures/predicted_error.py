@@ -126,7 +126,7 @@ class _Probing:
         self.fixed_batch = context.model.input_hints.get("batch_size")
 
     def run(self) -> Iterator[Update]:
-        parameters = dict(self.tap.module.named_parameters())
+        parameters = self.tap.parameters
         repaired = broken_parameters(self.tap.layers, parameters)
         healthy = [x for x in self.tap.layers if x.parameter not in repaired]
         self.warnings += broken_warnings(self.tap.layers, repaired)

@@ -93,7 +93,7 @@ class _Run:
     def __init__(self, context: MeasureContext, module: nn.Module) -> None:
         _, data, _ = context.need_run(ToolScores.title)
         self._context, self._tap = context, Tap(module)
-        self._parameters = dict(module.named_parameters())
+        self._parameters = self._tap.parameters
         self._layers = {layer.name: layer for layer in self._tap.layers}
         self._broken = broken_parameters(self._layers.values(), self._parameters)
         fixed = context.model.input_hints.get("batch_size")

@@ -45,7 +45,7 @@ class TraceJob:
     def __post_init__(self) -> None:
         self.warnings += self.scores.warnings
         self.fixed_batch = self.context.model.input_hints.get("batch_size")
-        self.parameters = dict(self.tap.module.named_parameters())
+        self.parameters = self.tap.parameters
 
     @property
     def data(self) -> Data:

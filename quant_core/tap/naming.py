@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,27 +17,31 @@ from quant_core.tap.owners import Owner
 
 
 class Naming:
-    """Names calls by the module that makes them, and keeps the sites it has named."""
+    """Names calls by the module that makes them, and keeps the sites it has named.
 
-    def __init__(self) -> None:
+    Args:
+        paths: Of a network's modules, by their `id`.
+    """
+
+    def __init__(self, paths: Mapping[int, str]) -> None:
+        self._paths = paths
         self._path = [""]
         self._counts: dict[str, dict[str, int]] = {}  # calls by path and op
         self._sites: dict[tuple[str, SiteRole], Site] = {}
 
     @contextlib.contextmanager
-    def following(self, network: nn.Module) -> Iterator[None]:
-        """Know which module of a network is running, inside the block."""
-        paths = {id(module): path for path, module in network.named_modules()}
+    def following(self) -> Iterator[None]:
+        """Know which module of the network is running, inside the block."""
 
         def enter(module: nn.Module, _args: Any) -> None:
-            path = paths.get(id(module))
+            path = self._paths.get(id(module))
             if path is not None:
                 self._path.append(path)
                 # A module called twice has the same sites both times.
                 self._counts.pop(path, None)
 
         def leave(module: nn.Module, _args: Any, _output: Any) -> None:
-            if id(module) in paths and len(self._path) > 1:
+            if id(module) in self._paths and len(self._path) > 1:
                 self._path.pop()
 
         # One pair for all modules: to attach a pair to each takes as long as a small

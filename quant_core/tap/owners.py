@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from quant_core.sites import Layer
 
@@ -36,13 +36,14 @@ class Owners:
     Valid while no parameter gets other values or memory.
 
     Args:
-        module: The network.
-        layers: Its layers.
+        layers: Layers of a network.
+        parameters: Its parameters by name.
     """
 
-    def __init__(self, module: nn.Module, layers: Iterable[Layer]) -> None:
+    def __init__(
+        self, layers: Iterable[Layer], parameters: Mapping[str, Tensor]
+    ) -> None:
         self._by_storage: dict[int, list[Owner]] = defaultdict(list)
-        parameters = dict(module.named_parameters())
         for layer in layers:
             parameter = parameters[layer.parameter]
             start = int(parameter.storage_offset())

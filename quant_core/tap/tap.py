@@ -32,18 +32,21 @@ class Tap:
     Attributes:
         layers: Its layers (`quant_core.layers.layers_of`).
         unlisted: Parameters that are no layers, with reasons.
+        parameters: All parameters by name.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.layers, self.unlisted = layers_of(module)
+        self.parameters = dict(module.named_parameters())
+        self._paths = {id(inner): path for path, inner in module.named_modules()}
 
     @contextlib.contextmanager
     def session(self, listener: Listener) -> Iterator[None]:
         """Tell `listener` of everything the network does inside the block."""
-        naming = Naming()
-        session = Session(listener, Owners(self.module, self.layers), naming)
-        with without_fast_path(), naming.following(self.module), session:
+        naming = Naming(self._paths)
+        session = Session(listener, Owners(self.layers, self.parameters), naming)
+        with without_fast_path(), naming.following(), session:
             yield
 
     @contextlib.contextmanager
