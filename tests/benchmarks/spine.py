@@ -50,6 +50,9 @@ EIGHT = "int2 int3 int4 int5 int6 int8 fp8_e4m3 nf4".split()
 EXAMPLES = ("digits-vit", "digits-cnn", "pydoc-gpt")
 SAMPLES = 64
 """Texts for MiniLM; the small examples take all of their held-out data."""
+_SECONDS = 3.0
+"""How long pairs of a pass and a job are repeated at least: a handful of passes of a
+few milliseconds says little on a machine that does other things."""
 MANY_PROBES = 64
 """Enough for a quarter of the default's noise; beside it stands the value without."""
 
@@ -97,8 +100,9 @@ def ratio(
     """Return how many forward passes a job takes.
 
     One forward pass and one job in turn, `n` times after a first round that does not
-    count: the median time of the job over that of the pass. Both are estimated alike,
-    so that what disturbs the machine disturbs neither more than the other.
+    count, and more often where that is quickly done unless `n` is 1: the median time
+    of the job over that of the pass. Both are estimated alike, so that what disturbs
+    the machine disturbs neither more than the other.
     """
 
     def seconds(f: Callable[[], object]) -> float:
@@ -107,7 +111,10 @@ def ratio(
         return clock() - start
 
     forward(), job()
-    pairs = [(seconds(forward), seconds(job)) for _ in range(n)]
+    end = time.monotonic() + (_SECONDS if n > 1 else 0)
+    pairs: list[tuple[float, float]] = []
+    while len(pairs) < n or time.monotonic() < end:
+        pairs.append((seconds(forward), seconds(job)))
     passes, jobs = zip(*pairs, strict=True)
     return statistics.median(jobs) / statistics.median(passes)
 
