@@ -26,6 +26,7 @@ from analysis.measures.input_quantizers import (
     InputQuantizer,
     InputQuantizers,
 )
+from analysis.measures.memory_layout import channels_last
 from analysis.measures.probe_columns import ProbeColumns
 from analysis.measures.probe_rows import ProbeRows
 from analysis.measures.probing import ProbeListener
@@ -99,7 +100,7 @@ class PredictedError(Method):
             `analysis.prediction.Predictor`.
         """
         module, data, task = context.need_run(self.title)
-        with evaluating(module):
+        with evaluating(module), channels_last(context, module):
             yield from _Probing(self, context, module, data, task).run()
 
 

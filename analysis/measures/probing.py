@@ -274,7 +274,8 @@ class ProbeListener(Listener):
 
 def _views(deltas: Tensor, use: WeightUse) -> Tensor:
     """Return `[F, *weight shape]`: each candidate seen through the same view."""
-    if use.weight.shape == use.parameter.shape and use.weight.is_contiguous():
+    w, whole = use.weight, use.parameter
+    if (w.shape, w.stride()) == (whole.shape, whole.stride()):
         return deltas
     return torch.stack([use.view_of(like(delta, use.parameter)) for delta in deltas])
 

@@ -11,6 +11,7 @@ from analysis.measures.context import MeasureContext
 from analysis.measures.hessian import Hessian
 from analysis.measures.measured_error import MeasuredError
 from analysis.measures.memory_layout import channels_last
+from analysis.measures.predicted_error import PredictedError
 from analysis.measures.relevance import Relevance
 from analysis.method import Measure, Row
 from analysis.model import LoadedModel, ModelInfo
@@ -80,7 +81,9 @@ def _rows(measure: Measure, ctx: MeasureContext) -> dict[object, Row]:
     return {(r.target, r.format, r.quantity, r.part): r for r in rows}
 
 
-@pytest.mark.parametrize("measure", [Hessian(), Relevance(), MeasuredError()])
+@pytest.mark.parametrize(
+    "measure", [PredictedError(), Hessian(), Relevance(), MeasuredError()]
+)
 def test_measures_agree_in_both_layouts(measure: Measure) -> None:
     moved, plain = _rows(measure, context("flatten")), _rows(measure, context("view"))
     assert moved.keys() == plain.keys()
