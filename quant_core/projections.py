@@ -18,7 +18,7 @@ from torch import Tensor
 _GRADIENT_BYTES = 4 << 20
 """Per-sample gradients formed at a time, and patches of a convolution; more leaves the
 cache and is slower."""
-_OTHER_GRADIENT_BYTES = 256 << 20
+_OTHER_GRADIENT_BYTES = 64 << 20
 """The same on an accelerator, where launches are dear and memory is fast."""
 _SAMPLES_TOGETHER = 8
 """How many samples should share a reading of the candidates. Layers too large for that

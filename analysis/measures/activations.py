@@ -10,12 +10,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from analysis.data.batch import Batch, Data, call
 from analysis.measures.context import MeasureContext
 from analysis.measures.distribution import distribution_rows
 from analysis.measures.leaders import Leaders, number_positions, token_ids
+from analysis.measures.memory_layout import channels_last
 from analysis.measures.places import (
     Places,
     attended,
@@ -101,6 +102,12 @@ class Activations(Method):
             context: Model and data.
         """
         module, data, _ = context.need_run(self.key)
+        with channels_last(context, module):
+            yield from self._watched(context, module, data)
+
+    def _watched(
+        self, context: MeasureContext, module: nn.Module, data: Data
+    ) -> Iterator[Update]:
         tap = Tap(module)
         watcher = _Watcher(self, _kept_arrays(context), data, context.model.tokenizer)
         first = watcher.samples

@@ -55,7 +55,7 @@ class Mse:
         """Return squared distance and signal power per sample."""
         z = reference.reshape(len(reference), -1).double()
         difference = quantized.reshape(z.shape).double() - z
-        return difference.square().sum(1), self.weight(reference, batch)
+        return difference.square().sum(1), self.weight(z, batch)
 
     def weight(self, output: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Return the signal power per sample."""

@@ -34,6 +34,7 @@ from analysis.load import load
 from analysis.measures.activations import Activations
 from analysis.measures.context import MeasureContext
 from analysis.measures.measured_error import MeasuredError
+from analysis.measures.memory_layout import channels_last
 from analysis.measures.predicted_error import PredictedError
 from analysis.method import Update
 from analysis.model import LoadedModel, ModelInfo
@@ -151,8 +152,8 @@ def least_of(model: LoadedModel, data: Data) -> Callable[[], None]:
     """Return a pass that takes of each activation only its extremes and four moments.
 
     What statistics cost at least: no channels, no histogram, no outliers, no tokens,
-    nothing kept, and all of it while a block of values is in the cache. Layers that
-    share a tensor (query, key, value) share the work.
+    nothing kept, and all of it while a block of values is in the cache, in the order
+    of memory. Layers that share a tensor (query, key, value) share the work.
     """
     batches = list(data.batches(512))
     tap = Tap(model.module)
@@ -165,7 +166,8 @@ def least_of(model: LoadedModel, data: Data) -> Callable[[], None]:
             if any(x.data_ptr() == y.data_ptr() for y in recent):
                 return
             recent.append(x)
-            for block in x.reshape(-1).split(len(scratch)):
+            order = sorted(range(x.ndim), key=x.stride, reverse=True)
+            for block in x.permute(order).reshape(-1).split(len(scratch)):
                 torch.aminmax(block)
                 centred = torch.sub(block, block.mean(), out=scratch[: len(block)])
                 torch.dot(centred, centred)
@@ -173,7 +175,8 @@ def least_of(model: LoadedModel, data: Data) -> Callable[[], None]:
                 torch.dot(squares, block)
                 torch.dot(squares, squares)
 
-        with torch.no_grad(), tap.watch(read):
+        layout = channels_last(context(model, data, []), model.module)
+        with torch.no_grad(), layout, tap.watch(read):
             for batch in batches:
                 call(model.module, batch)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from analysis.measures.activations import Activations
 from analysis.measures.context import MeasureContext
 from analysis.method import Row, Update
 from analysis.model import LoadedModel, ModelInfo
+from analysis.tasks.mse import Mse
 from quant_core.layers import layers_of
 from quant_core.stats import TensorStats
 from quant_core.tap import Tap
@@ -56,8 +56,7 @@ def context_of(module: nn.Module, data: Data, **settings: Any) -> MeasureContext
     layers, unlisted = layers_of(module)
     info = ModelInfo("test", "test", "0" * 64, layers, unlisted)
     parameters = dict(module.named_parameters())
-    task: Any = SimpleNamespace()
-    model = LoadedModel(info, module.eval(), lambda name: parameters[name], task)
+    model = LoadedModel(info, module.eval(), lambda name: parameters[name], Mse())
     return MeasureContext(model, data, **settings)
 
 
