@@ -15,6 +15,7 @@ from analysis.measures.activations import Activations
 from analysis.measures.context import MeasureContext
 from analysis.measures.places import places_of, token_texts
 from analysis.model import LoadedModel, ModelInfo
+from analysis.tasks.mse import Mse
 from quant_core.layers import layers_of
 
 WORDS = SimpleNamespace(id_to_token=lambda i: f"w{i}" if i else None)
@@ -56,9 +57,8 @@ def context_of(module: nn.Module, data: Data, **settings: Any) -> MeasureContext
     layers, unlisted = layers_of(module)
     info = ModelInfo("test", "test", "0" * 64, layers, unlisted)
     parameters = dict(module.named_parameters())
-    task: Any = SimpleNamespace()
     model = LoadedModel(
-        info, module.eval(), lambda name: parameters[name], task, tokenizer=WORDS
+        info, module.eval(), lambda name: parameters[name], Mse(), tokenizer=WORDS
     )
     return MeasureContext(model, data, **settings)
 
