@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
-from PySide6.QtGui import QUndoStack
+from PySide6.QtGui import QUndoGroup, QUndoStack
 
 from app.commands import EditAssignment
 from app.models.target_fits import TargetFits
@@ -32,6 +33,16 @@ _SIGNALS = (
 )
 
 
+@dataclass(frozen=True)
+class _Aside:
+    """A project that left the window for a while, with what it had there."""
+
+    project: Project
+    layers: NDArray[np.int64]
+    current: int
+    undo_stack: QUndoStack
+
+
 class AppContext(QObject):
     """The project in the window, and the way views change it.
 
@@ -48,6 +59,11 @@ class AppContext(QObject):
         dirtyChanged: `project.dirty` may have changed.
         channelChosen: `(layer, channel)` that a person pointed at in a plot.
         message: A sentence for the status bar.
+
+    Attributes:
+        selection: The layers that are selected.
+        undo_group: Offers the undo steps of the project in the window.
+        undo_stack: These steps.
     """
 
     projectChanged = Signal()  # noqa: N815 - Qt signal naming
@@ -65,8 +81,10 @@ class AppContext(QObject):
         super().__init__(parent)
         self._project: Project | None = None
         self.selection = Selection(self)
-        self.undo_stack = QUndoStack(self)
-        self.undo_stack.setUndoLimit(UNDO_LIMIT)
+        self._aside: _Aside | None = None
+        self.undo_group = QUndoGroup(self)
+        self.undo_stack = self._new_stack()
+        self.undo_group.setActiveStack(self.undo_stack)
         self._layers: list[NDArray[np.int64]] = []
         self._measures: list[str] = []
         self._flags: set[str] = set()
@@ -83,10 +101,44 @@ class AppContext(QObject):
         """The open project; None on the start page."""
         return self._project
 
+    @property
+    def aside(self) -> Project | None:
+        """The project that was put aside and may come back."""
+        return None if self._aside is None else self._aside.project
+
     def set_project(self, project: Project | None) -> None:
         """Show another project, or none; the old one is left to its owner."""
-        if project is self._project:
-            return
+        if self._aside is not None:
+            self._aside.undo_stack.deleteLater()
+            self._aside = None
+        if project is not self._project:
+            self.undo_stack.deleteLater()
+            self._show(project, self._new_stack())
+
+    def put_aside(self) -> None:
+        """Take the project off the window, until `bring_back` or another one."""
+        project, chosen = self._project, self.selection
+        if project is not None:
+            self._aside = _Aside(
+                project, chosen.layers, chosen.current, self.undo_stack
+            )
+            self._show(None, self._new_stack())
+
+    def bring_back(self) -> None:
+        """Show what was put aside as it was, undo steps included."""
+        kept, self._aside = self._aside, None
+        if kept is not None:
+            self.undo_stack.deleteLater()
+            self._show(kept.project, kept.undo_stack)
+            self.selection.set(kept.layers, kept.current)
+
+    def _new_stack(self) -> QUndoStack:
+        stack = QUndoStack(self)
+        stack.setUndoLimit(UNDO_LIMIT)
+        self.undo_group.addStack(stack)
+        return stack
+
+    def _show(self, project: Project | None, undo_stack: QUndoStack) -> None:
         if self._project is not None:
             for name in _SIGNALS:
                 slot = getattr(self, f"_on_{name}")
@@ -94,7 +146,8 @@ class AppContext(QObject):
         self._timer.stop()
         self._layers, self._measures, self._flags = [], [], set()
         self._project = project
-        self.undo_stack.clear()
+        self.undo_stack = undo_stack
+        self.undo_group.setActiveStack(undo_stack)
         if project is not None:
             for name in _SIGNALS:
                 getattr(project, name).connect(getattr(self, f"_on_{name}"))

@@ -199,9 +199,9 @@ class MainWindow(QMainWindow):
     def _build_menus(self) -> None:
         actions = self.actions_
         edit = actions.menu("&Edit")
-        self.undo = self.context.undo_stack.createUndoAction(self, "&Undo")
+        self.undo = self.context.undo_group.createUndoAction(self, "&Undo")
         self.undo.setShortcut("Ctrl+Z")
-        self.redo = self.context.undo_stack.createRedoAction(self, "&Redo")
+        self.redo = self.context.undo_group.createRedoAction(self, "&Redo")
         self.redo.setShortcuts([QKeySequence(s) for s in ("Ctrl+Shift+Z", "Ctrl+Y")])
         edit.insertActions(actions["copy"], [self.undo, self.redo])
         edit.insertSeparator(actions["copy"])

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PySide6.QtCore import QObject, Signal, Slot
 
 from analysis.errors import AnalysisError
@@ -68,7 +67,6 @@ class Session(QObject):
         self.scripts = Scripts(self.context)
         self.runner = runner or JobRunner(parent=self)
         self._source = ""
-        self._aside: tuple[Project, NDArray[np.int64], int] | None = None
         self._can_run: dict[str, bool] = {}
         self.guard = Guard(self.context, settings, self)
         self.guard.problem.connect(self.problem)
@@ -160,35 +158,28 @@ class Session(QObject):
     @property
     def _present(self) -> Project | None:
         """The project in the window, or the one that waits for its return."""
-        return self.context.project if self._aside is None else self._aside[0]
+        aside = self.context.aside
+        return self.context.project if aside is None else aside
 
     def _put_aside(self) -> None:
         """Take the project off the window until another is known to open.
 
         It is not closed: its edits, its lock and the note for a crash stay.
         """
-        project = self.context.project
-        if project is not None:
-            self.guard.autosave()
-            selection = self.context.selection
-            self._aside = project, selection.layers, selection.current
-            self.context.set_project(None)
+        self.guard.autosave()
+        self.context.put_aside()
 
     @Slot(object)
     def _on_state(self, state: JobState | None) -> None:
         """Bring back what was put aside for a model that did not open."""
         if state is not None and state.status not in ("cancelled", "failed"):
             return
-        aside, self._aside = self._aside, None
         self.openingChanged.emit("")
-        if aside is not None:
-            project, chosen, current = aside
-            self.context.set_project(project)
-            self.context.selection.set(chosen, current)
+        self.context.bring_back()
 
     def _adopt(self, project: Project) -> None:
         """Show a project in place of the present one."""
-        old, self._aside = self._present, None
+        old = self._present
         self.openingChanged.emit("")
         self.context.set_project(project)
         if old is not None:
@@ -255,7 +246,7 @@ class Session(QObject):
         """Return to the start page; unsaved work is given up."""
         if self.runner.is_busy:
             self.runner.close()
-        project, self._aside = self._present, None
+        project = self._present
         self.context.set_project(None)
         if project is not None:
             project.close()

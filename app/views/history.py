@@ -14,8 +14,8 @@ class HistoryView(QUndoView):
     """The list of edits of the open project, the saved state marked."""
 
     def __init__(self, context: AppContext, parent: QWidget | None = None) -> None:
-        """Show the undo stack of the context."""
-        super().__init__(context.undo_stack, parent)
+        """Show the undo steps of the context."""
+        super().__init__(context.undo_group, parent)
         self.setAccessibleName("History of edits")
         self.setEmptyLabel("As opened")
         self.setToolTip("Every edit since opening; a click goes back or forward to it")

@@ -48,6 +48,7 @@ def test_the_project_returns_as_it_was(
     plan = project.assignment
     window.commander.open(SOURCE)
     assert window.context.project is None
+    assert not window.undo.isEnabled()
     assert window.start._busy.full == f"Opening {SOURCE}…"
     say(window, answer)
     qtbot.waitUntil(lambda: window.context.project is project)
@@ -58,6 +59,10 @@ def test_the_project_returns_as_it_was(
     assert window.context.selection.current == 5
     assert window.start._busy.full == ""
     assert window.layers.isVisible()
+    window.undo.trigger()
+    assert project.assignment.scheme_of(3) != Scheme("int2")
+    window.redo.trigger()
+    assert project.assignment is plan
     window.session.save(None)
     assert not project.dirty
 
@@ -87,6 +92,7 @@ def test_a_model_that_opens_takes_the_place(
     qtbot.waitUntil(lambda: window.context.project is not None)
     assert window.context.project is not before
     assert window.layers.model.rowCount() == 12
+    assert not window.undo.isEnabled(), "the steps of another project"
     with Project.open(tmp_path / "tiny.qscope") as free:
         assert free.read_only == "", "the old project was let go"
 
