@@ -91,14 +91,15 @@ def _takes(
     shapes = tuple(x.shape[1:] for x in (*head.args, *head.kwargs.values()))
     known = _known.setdefault(module, {})
     if shapes not in known:
-        with torch.no_grad():
-            plain = task.output(call(module, head), head)
-            try:
+        try:
+            with torch.no_grad():
+                plain = task.output(call(module, head), head)
                 with _laid_out(weights):
                     moved = task.output(call(module, head), head)
-            except RuntimeError:
-                moved = torch.full_like(plain, torch.nan)
-        known[shapes] = _alike(plain, moved)
+            known[shapes] = _alike(plain, moved)
+        except Exception:  # noqa: BLE001 - a network may raise anything
+            # A single sample, or the layout, is not for it: the measure itself tells.
+            known[shapes] = False
     return known[shapes]
 
 

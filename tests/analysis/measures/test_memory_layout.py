@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.data.batch import Data
+from analysis.measures.activations import Activations
 from analysis.measures.context import MeasureContext
 from analysis.measures.hessian import Hessian
 from analysis.measures.measured_error import MeasuredError
@@ -39,6 +40,8 @@ class Network(nn.Module):
         x = self.two(self.norm(self.one(x)).relu())
         if self.flat == "view":
             x = x.view(len(x), -1)
+        elif self.flat == "many":
+            x = x.squeeze().flatten(1)  # the axis of the samples, too, if there is one
         elif self.flat == "strides":
             x = torch.as_strided(x, (len(x), 32), (32, 1))
         else:
@@ -59,7 +62,8 @@ def context(flat: str) -> MeasureContext:
 
 
 @pytest.mark.parametrize(
-    ("flat", "takes"), [("flatten", True), ("view", False), ("strides", False)]
+    ("flat", "takes"),
+    [("flatten", True), ("view", False), ("strides", False), ("many", False)],
 )
 def test_networks_that_see_the_layout_keep_theirs(flat: str, takes: bool) -> None:
     ctx = context(flat)
@@ -74,6 +78,13 @@ def test_networks_that_see_the_layout_keep_theirs(flat: str, takes: bool) -> Non
             raise ValueError("stop")
     after = {k: (v.data_ptr(), v.stride()) for k, v in module.named_parameters()}
     assert after == before
+
+
+def test_networks_that_need_several_samples_have_statistics() -> None:
+    found, plain = (_rows(Activations(), context(x)) for x in ("many", "view"))
+    assert {k: r.value for k, r in found.items()} == {
+        k: r.value for k, r in plain.items()
+    }
 
 
 def _rows(measure: Measure, ctx: MeasureContext) -> dict[object, Row]:
