@@ -113,7 +113,7 @@ def trace_job(
     """
     with evaluating(module), channels_last(context, module):
         tap = Tap(module)
-        parameters = dict(module.named_parameters())
+        parameters = tap.parameters
         broken = broken_parameters(tap.layers, parameters)
         whole = [x for x in tap.layers if x.parameter not in broken]
         layers = [x for x in whole if only in ("", x.name)]
