@@ -274,6 +274,8 @@ class Journey:
         self.found = self._bits()
         press("ctrl+z")
         yield lambda: self._bits() == self.assigned, LIMIT_S
+        # Panels that compute a moment later than the totals.
+        yield self._pause(20), LIMIT_S
         self.photograph("undone")
         press("ctrl+shift+z")
         yield lambda: self._bits() == self.found, LIMIT_S
